@@ -1,0 +1,1 @@
+"""Payload bytes <-> values: one file per codec, each pure. MQTT's own wire format lives in ``broker``."""
