@@ -44,16 +44,10 @@ class Registry(Generic[Base]):
     def _point(self, name: str) -> EntryPoint:
         claims = self._points.get(name)
         if not claims:
-            hint = (
-                did_you_mean(name, self._points) or f"known are {', '.join(sorted(self._points)) or 'none'}"
-            )
-            raise ExtensionError(
-                f"there is no {self._group} extension named {name!r}; {hint}", self._group, name
-            )
+            hint = did_you_mean(name, self._points) or f"known are {', '.join(sorted(self._points)) or 'none'}"
+            raise ExtensionError(f"there is no {self._group} extension named {name!r}; {hint}", self._group, name)
         if len(claims) > 1:
-            owners = " and ".join(
-                f"{claim.dist.name if claim.dist else '?'} ({claim.value})" for claim in claims
-            )
+            owners = " and ".join(f"{claim.dist.name if claim.dist else '?'} ({claim.value})" for claim in claims)
             raise ExtensionError(
                 f"{self._group} extension {name!r} is claimed by {owners}; uninstall one", self._group, name
             )
@@ -86,6 +80,4 @@ def require_driver(module: str, extra: str, group: str, name: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise ExtensionError(
-            f"{name!r} needs {module}: pip install 'headrace[{extra}]'", group, name
-        ) from error
+        raise ExtensionError(f"{name!r} needs {module}: pip install 'headrace[{extra}]'", group, name) from error

@@ -162,6 +162,5 @@ class TopicTemplate:
         if found is None:
             return None
         return {
-            key: convert(text)
-            for key, convert, text in zip(self.names, self._converters, found.groups(), strict=True)
+            key: convert(text) for key, convert, text in zip(self.names, self._converters, found.groups(), strict=True)
         }

@@ -11,9 +11,9 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from formats.base import Codec
 from core.errors import PayloadError
 from core.message import Missing
+from formats.base import Codec
 
 decode_document = msgspec.json.Decoder().decode
 """bytes | str -> value; raises msgspec.DecodeError (or UnicodeDecodeError in a text) for what is not JSON."""
