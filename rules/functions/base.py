@@ -1,0 +1,331 @@
+"""What a scalar function is, how one is declared, and the checks that every call goes through.
+
+A function is a plain Python function whose parameters are annotated with the aliases below (:data:`Text`,
+:data:`Int`, ...). The annotation says which SQL values the parameter takes and what the body gets, so a body never
+meets a value of another type, and the registry knows arity, types and documentation without a second list.
+
+Invariants: a registered ``call`` given as many arguments as its arity allows either returns or raises
+:class:`FunctionError`, whatever the values are. MISSING and None are refused unless the parameter is
+:data:`Anything` (EMQX's policy: ``bad_sql_function_argument``). Parsing, binding and folding of calls belong to the
+compiler.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import Annotated, Any, Final, NamedTuple, TypeVar, get_type_hints
+
+from core.errors import HeadraceError
+from core.message import Missing, Type
+
+BAD_ARGUMENT: Final = "bad_sql_function_argument"
+MAX_RESULT: Final = 1 << 20
+"""No function makes a text, a binary or an array longer than this; the limit is an error, never a cut."""
+
+_MAX_PLANS: Final = 1_024
+_NAMES: Final = {
+    Missing: "undefined",
+    type(None): "null",
+    bool: "a boolean",
+    int: "an integer",
+    float: "a float",
+    Decimal: "a decimal",
+    str: "a string",
+    bytes: "a binary",
+    list: "an array",
+    dict: "a map",
+}
+
+
+class FunctionError(HeadraceError):
+    """A call that has no result. ``name`` is the function, ``code`` a stable word for scripts."""
+
+    def __init__(self, name: str, message: str, code: str = BAD_ARGUMENT) -> None:
+        super().__init__(f"{name}(): {message}")
+        self.name = name
+        self.message = message
+        self.code = code
+
+
+class Refusal(ValueError):
+    """What a function's body raises to give its error a ``code`` of its own; the name is added by the caller."""
+
+    def __init__(self, message: str, code: str = BAD_ARGUMENT) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Parameter(NamedTuple):
+    """``types`` empty means any. ``optional`` may be left out, ``repeated`` stands for any number of them."""
+
+    name: str
+    types: frozenset[Type] = frozenset()
+    optional: bool = False
+    repeated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ScalarFunction:
+    """One function as the compiler sees it.
+
+    ``max_args`` None means any number. ``pure`` calls with constant arguments may be computed at compile time.
+    ``signatures`` has one tuple of parameters per form of the call; ``examples`` are pairs of a call and its
+    result, and the tests run them.
+    """
+
+    name: str
+    category: str
+    call: Callable[..., Any]
+    min_args: int
+    max_args: int | None
+    result: Type
+    pure: bool
+    doc: str
+    examples: tuple[tuple[str, Any], ...]
+    signatures: tuple[tuple[Parameter, ...], ...] = ()
+
+
+class FunctionTable(Mapping[str, ScalarFunction]):
+    """Functions by name; names are case-sensitive, as in EMQX."""
+
+    def __init__(self, functions: Iterable[ScalarFunction] = ()) -> None:
+        self._functions: dict[str, ScalarFunction] = {}
+        for function in functions:
+            self.add(function)
+
+    def add(self, function: ScalarFunction) -> None:
+        """ValueError where the name is taken."""
+        if function.name in self._functions:
+            raise ValueError(f"function {function.name!r} is declared twice")
+        self._functions[function.name] = function
+
+    def names(self) -> list[str]:
+        """All names, sorted: for "did you mean" and for the reference."""
+        return sorted(self._functions)
+
+    def __getitem__(self, name: str) -> ScalarFunction:
+        return self._functions[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._functions)
+
+    def __len__(self) -> int:
+        return len(self._functions)
+
+
+class Kind(NamedTuple):
+    """What one annotation accepts: per Python type, None (as it is) or the conversion to what the body gets."""
+
+    label: str
+    types: frozenset[Type]
+    accepts: Mapping[type, Callable[[Any], Any] | None] | None  # None accepts everything
+
+
+def _decode(value: bytes) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        raise Refusal(f"{shown(value)} is not UTF-8 text") from None
+
+
+def _encode(value: str) -> bytes:
+    try:
+        return value.encode()
+    except UnicodeEncodeError:
+        raise Refusal(f"{shown(value)} cannot be written as UTF-8") from None
+
+
+Text = Annotated[str, Kind("a string", frozenset({Type.TEXT}), {str: None, bytes: _decode})]
+Binary = Annotated[bytes, Kind("a string or binary", frozenset({Type.TEXT, Type.BYTES}), {bytes: None, str: _encode})]
+Boolean = Annotated[bool, Kind("a boolean", frozenset({Type.BOOLEAN}), {bool: None})]
+Int = Annotated[int, Kind("an integer", frozenset({Type.BIGINT}), {int: None})]
+Float = Annotated[
+    float,
+    Kind(
+        "a number",
+        frozenset({Type.BIGINT, Type.DOUBLE, Type.DECIMAL}),
+        {float: None, int: float, Decimal: float},
+    ),
+]
+Number = Annotated[
+    int | float,
+    Kind(
+        "a number",
+        frozenset({Type.BIGINT, Type.DOUBLE, Type.DECIMAL}),
+        {float: None, int: None, Decimal: float},
+    ),
+]
+Array = Annotated[list[Any], Kind("an array", frozenset({Type.ARRAY}), {list: None})]
+Object = Annotated[dict[Any, Any], Kind("a map", frozenset({Type.OBJECT}), {dict: None})]
+Anything = Annotated[Any, Kind("any value", frozenset(), None)]
+
+
+def shown(value: Any) -> str:
+    """``value`` for an error text: short, whatever it is."""
+    kind = _NAMES.get(type(value), f"a {type(value).__name__}")
+    if value is None or isinstance(value, Missing):
+        return kind
+    if isinstance(value, list | dict):
+        return f"{kind} of {len(value)}"
+    if isinstance(value, int) and value.bit_length() > 128:
+        return f"{kind} of {value.bit_length()} bits"
+    text = repr(value[:40]) + ("..." if len(value) > 40 else "") if isinstance(value, str | bytes) else str(value)
+    return f"{kind} ({text})"
+
+
+def check_size(size: int) -> None:
+    """Refuse a result of more than :data:`MAX_RESULT` characters, bytes or elements before it is made."""
+    if size > MAX_RESULT:
+        raise Refusal(f"the result would have {size} elements, the limit is {MAX_RESULT}", "result_too_large")
+
+
+class Slot(NamedTuple):
+    """A parameter and what it accepts."""
+
+    parameter: Parameter
+    kind: Kind
+
+
+def _slots(function: Callable[..., Any]) -> tuple[Slot, ...]:
+    hints = get_type_hints(function, include_extras=True)
+    slots = []
+    for parameter in inspect.signature(function).parameters.values():
+        [kind] = hints[parameter.name].__metadata__
+        slots.append(
+            Slot(
+                Parameter(
+                    parameter.name,
+                    kind.types,
+                    optional=parameter.default is not parameter.empty,
+                    repeated=parameter.kind is parameter.VAR_POSITIONAL,
+                ),
+                kind,
+            )
+        )
+    return tuple(slots)
+
+
+_Plan = tuple[Callable[[Any], Any] | None, ...]
+
+
+def _plan(slots: Sequence[Slot], args: Sequence[Any]) -> _Plan:
+    """The conversions for arguments of these types; Refusal names the argument that fits nowhere."""
+    conversions: list[Callable[[Any], Any] | None] = []
+    for index, value in enumerate(args):
+        parameter, kind = slots[min(index, len(slots) - 1)]
+        if kind.accepts is None:
+            conversions.append(None)
+        elif type(value) in kind.accepts:
+            conversions.append(kind.accepts[type(value)])
+        else:
+            raise Refusal(f"argument {index + 1} ({parameter.name}) must be {kind.label}, not {shown(value)}")
+    return tuple(conversions) if any(conversions) else ()
+
+
+def checked(name: str, function: Callable[..., Any], slots: tuple[Slot, ...]) -> Callable[..., Any]:
+    """``function`` behind its type checks. The types of a call's arguments decide what is to be done with them,
+    so that is worked out once per combination of types and looked up afterwards."""
+    plans: dict[tuple[type, ...], _Plan] = {}
+
+    def call(*args: Any) -> Any:
+        try:
+            types = tuple(map(type, args))
+            plan = plans.get(types)
+            if plan is None:
+                plan = _plan(slots, args)
+                if len(plans) < _MAX_PLANS:
+                    plans[types] = plan
+            if plan:
+                args = tuple(
+                    value if convert is None else convert(value) for convert, value in zip(plan, args, strict=True)
+                )
+            return function(*args)
+        except Refusal as refusal:
+            raise FunctionError(name, str(refusal), refusal.code) from None
+        except (ValueError, ArithmeticError, RecursionError) as error:
+            given = ", ".join(shown(value) for value in args)
+            raise FunctionError(name, f"no result for {given}: {error}") from error
+
+    return call
+
+
+Body = TypeVar("Body", bound=Callable[..., Any])
+
+
+class Category:
+    """The functions of one file. :meth:`scalar` declares them; the same name again adds a form with other arity."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.functions: dict[str, ScalarFunction] = {}
+
+    def scalar(
+        self,
+        result: Type,
+        *examples: tuple[str, Any],
+        name: str | None = None,
+        aliases: tuple[str, ...] = (),
+        pure: bool = True,
+    ) -> Callable[[Body], Body]:
+        """Declare the decorated function; ``name`` where Python has taken it. The body stays callable as it is."""
+
+        def declare(body: Body) -> Body:
+            own = name or body.__name__
+            for known in (own, *aliases):
+                self._add(known, own, body, result, pure, examples if known == own else ())
+            return body
+
+        return declare
+
+    def _add(
+        self,
+        name: str,
+        original: str,
+        body: Callable[..., Any],
+        result: Type,
+        pure: bool,
+        examples: tuple[tuple[str, Any], ...],
+    ) -> None:
+        slots = _slots(body)
+        parameters = tuple(slot.parameter for slot in slots)
+        variadic = any(parameter.repeated for parameter in parameters)
+        function = ScalarFunction(
+            name=name,
+            category=self.name,
+            call=checked(name, body, slots),
+            min_args=sum(not (parameter.optional or parameter.repeated) for parameter in parameters),
+            max_args=None if variadic else len(parameters),
+            result=result,
+            pure=pure,
+            doc=inspect.getdoc(body) or "" if name == original else f"The same as `{original}`.",
+            examples=examples,
+            signatures=(parameters,),
+        )
+        other = self.functions.get(name)
+        self.functions[name] = function if other is None else _overload(other, function)
+
+
+def _overload(one: ScalarFunction, two: ScalarFunction) -> ScalarFunction:
+    """Two forms of one function, told apart by the number of arguments; the shorter one decides its own numbers."""
+    first, second = (one, two) if one.min_args < two.min_args else (two, one)
+    split = first.max_args
+    if split is None or second.min_args != split + 1:
+        raise ValueError(f"the forms of {one.name!r} must take adjoining numbers of arguments")
+    short, long = first.call, second.call
+
+    def call(*args: Any) -> Any:
+        return short(*args) if len(args) <= split else long(*args)
+
+    return replace(
+        one,
+        call=call,
+        min_args=first.min_args,
+        max_args=second.max_args,
+        result=one.result if one.result is two.result else Type.ANY,
+        doc="\n\n".join(doc for doc in (one.doc, two.doc) if doc),
+        examples=one.examples + two.examples,
+        signatures=one.signatures + two.signatures,
+    )
