@@ -73,6 +73,8 @@ def covers(outer: str, inner: str) -> bool:
     """
     if inner[:1] == "$" and outer[:1] in "+#":
         return False
+    if inner == "#" and outer == "+/#":
+        return True  # every name has a first level
     outer_levels = outer.split("/")
     inner_levels = inner.split("/")
     for index, level in enumerate(outer_levels):
@@ -84,6 +86,27 @@ def covers(outer: str, inner: str) -> bool:
         if narrow == "#" or (level != "+" and level != narrow):
             return False
     return len(outer_levels) == len(inner_levels)
+
+
+def overlaps(one: str, other: str) -> bool:
+    """Is there a name that both filters (or names) match?
+
+    >>> overlaps("cp/+/meter", "cp/7/#"), overlaps("cp/#", "cp"), overlaps("+/x", "$SYS/x")
+    (True, True, False)
+    """
+    if (one[:1] == "$" and other[:1] in "+#") or (other[:1] == "$" and one[:1] in "+#"):
+        return False
+    left, right = one.split("/"), other.split("/")
+    for mine, theirs in zip(left, right, strict=False):
+        if mine == "#" or theirs == "#":
+            return True
+        if mine != theirs and mine != "+" and theirs != "+":
+            return False
+    if len(left) == len(right):
+        return True
+    # '#' also stands for no level at all: cp/# matches cp.
+    longer, shorter = (left, right) if len(left) > len(right) else (right, left)
+    return len(longer) == len(shorter) + 1 and longer[-1] == "#"
 
 
 class SharedFilter(NamedTuple):
