@@ -1,0 +1,99 @@
+"""The properties of MQTT 5: one table of identifier, name, type, packets and bounds, and a codec driven by it.
+
+Values by type: integers of one, two or four bytes and variable byte integers are ``int``, strings ``str``, binary
+data ``bytes``. Two may come several times and are lists, always: ``user_properties`` of ``(name, value)`` in their
+order, and ``subscription_identifier`` of ``int`` (one in SUBSCRIBE, any number in PUBLISH).
+
+Invariants: a decoded property is allowed in its packet, of its type, within its bounds and, those two apart, came
+once. What a property means is the business of ``broker.connection`` and ``broker.session``.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Any, Final, NamedTuple
+
+from broker import fields
+from broker.fields import malformed, protocol_error
+from broker.packets import MQTT_5_0, PacketType, Properties
+from core.errors import PacketError
+
+WILL: Final = 0
+"""Stands for the will's properties where others name a packet type (no packet has type 0)."""
+
+
+class Kind(Enum):
+    BYTE = "byte"
+    TWO_BYTES = "two byte integer"
+    FOUR_BYTES = "four byte integer"
+    VARIABLE = "variable byte integer"
+    STRING = "UTF-8 encoded string"
+    BINARY = "binary data"
+    PAIR = "UTF-8 string pair"
+
+
+class Property(NamedTuple):
+    """A row of table 2-4. ``minimum`` and ``maximum`` hold for integers; ``clause`` is that of its bounds or form."""
+
+    identifier: int
+    name: str
+    kind: Kind
+    packets: frozenset[int]
+    clause: str
+    minimum: int = 0
+    maximum: int = 0xFFFF_FFFF
+
+
+def _table() -> tuple[Property, ...]:
+    connect, connack, publish = PacketType.CONNECT, PacketType.CONNACK, PacketType.PUBLISH
+    subscribe, disconnect, auth = PacketType.SUBSCRIBE, PacketType.DISCONNECT, PacketType.AUTH
+    message = frozenset({publish, WILL})
+    opening = frozenset({connect, connack})
+    authentication = opening | {auth}
+    answer = frozenset({connack})
+    everywhere = frozenset(PacketType) - {PacketType.PINGREQ, PacketType.PINGRESP}
+    explained = everywhere - {connect, publish, subscribe, PacketType.UNSUBSCRIBE}
+    ends = opening | {disconnect}
+    byte, two, four, string, binary = Kind.BYTE, Kind.TWO_BYTES, Kind.FOUR_BYTES, Kind.STRING, Kind.BINARY
+    return (
+        Property(0x01, "payload_format_indicator", byte, message, "MQTT5 3.3.2.3.2", 0, 1),
+        Property(0x02, "message_expiry_interval", four, message, "MQTT5 3.3.2.3.3"),
+        Property(0x03, "content_type", string, message, "MQTT-3.3.2-19"),
+        Property(0x08, "response_topic", string, message, "MQTT-3.3.2-14"),
+        Property(0x09, "correlation_data", binary, message, "MQTT5 3.3.2.3.6"),
+        Property(
+            0x0B,
+            "subscription_identifier",
+            Kind.VARIABLE,
+            frozenset({publish, subscribe}),
+            "MQTT5 3.8.2.1.2",
+            1,
+            fields.MAX_VARIABLE_INTEGER,
+        ),
+        Property(0x11, "session_expiry_interval", four, ends, "MQTT5 3.1.2.11.2"),
+        Property(0x12, "assigned_client_identifier", string, answer, "MQTT5 3.2.2.3.7"),
+        Property(0x13, "server_keep_alive", two, answer, "MQTT5 3.2.2.3.14"),
+        Property(0x15, "authentication_method", string, authentication, "MQTT5 3.1.2.11.9"),
+        Property(0x16, "authentication_data", binary, authentication, "MQTT5 3.1.2.11.10"),
+        Property(0x17, "request_problem_information", byte, frozenset({connect}), "MQTT5 3.1.2.11.7", 0, 1),
+        Property(0x18, "will_delay_interval", four, frozenset({WILL}), "MQTT5 3.1.3.2.2"),
+        Property(0x19, "request_response_information", byte, frozenset({connect}), "MQTT5 3.1.2.11.6", 0, 1),
+        Property(0x1A, "response_information", string, answer, "MQTT5 3.2.2.3.15"),
+        Property(0x1C, "server_reference", string, frozenset({connack, disconnect}), "MQTT5 3.2.2.3.16"),
+        Property(0x1F, "reason_string", string, explained, "MQTT5 3.2.2.3.9"),
+        Property(0x21, "receive_maximum", two, opening, "MQTT5 3.1.2.11.3", 1),
+        Property(0x22, "topic_alias_maximum", two, opening, "MQTT5 3.1.2.11.5"),
+        Property(0x23, "topic_alias", two, frozenset({publish}), "MQTT-3.3.2-8", 1),
+        Property(0x24, "maximum_qos", byte, answer, "MQTT5 3.2.2.3.4", 0, 1),
+        Property(0x25, "retain_available", byte, answer, "MQTT5 3.2.2.3.5", 0, 1),
+        Property(0x26, "user_properties", Kind.PAIR, everywhere | {WILL}, "MQTT-1.5.7-1"),
+        Property(0x27, "maximum_packet_size", four, opening, "MQTT5 3.1.2.11.4", 1),
+        Property(0x28, "wildcard_subscription_available", byte, answer, "MQTT5 3.2.2.3.11", 0, 1),
+        Property(0x29, "subscription_identifier_available", byte, answer, "MQTT5 3.2.2.3.12", 0, 1),
+        Property(0x2A, "shared_subscription_available", byte, answer, "MQTT5 3.2.2.3.13", 0, 1),
+    )
+
+
+PROPERTIES: Final = _table()
+BY_IDENTIFIER: Final = {row.identifier: row for row in PROPERTIES}
+BY_NAME: Final = {row.name: row for row in PROPERTIES}
