@@ -1,0 +1,90 @@
+"""What a sink is; extensions register theirs under the entry-point group ``headrace.sinks``.
+
+A sink knows one destination and nothing else: batching, retry, back-off, isolation of bad rows and limits are
+the business of :mod:`sinks.delivery`, which calls it. Life of an instance::
+
+    open (again, with back-off, until it returns) -> write, write, ... -> close [-> open -> ...]
+
+Invariants that delivery keeps: ``write`` is only called between a successful ``open`` and ``close``, by at most
+``max_in_flight`` callers at a time, with at least one row, all of one rule, schema and number of hops; a call may
+be cancelled (shutdown, time-out) and the same rows may come again after any error that is not ``Rejected``.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO, ClassVar
+
+import msgspec
+
+from core.clock import Clock, SystemClock
+from core.message import Batch, Message, Schema
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SinkContext:
+    """What the process gives a sink beside its own settings.
+
+    ``name`` is the sink's name in the configuration, ``base_dir`` what relative paths are relative to,
+    ``schemas`` those of the rules that write to it (as far as they are known before the first row),
+    ``connection`` the decoded ``Sink.Connection`` struct, ``publish`` the way into the own broker (None without
+    one) and ``stdout`` where text for the user goes (None: the process's standard output).
+    """
+
+    name: str
+    base_dir: Path
+    schemas: tuple[Schema, ...] = ()
+    publish: Callable[[list[Message]], None] | None = None
+    clock: Clock = field(default_factory=SystemClock)
+    connection: msgspec.Struct | None = None
+    stdout: BinaryIO | None = None
+
+
+class Sink(ABC):
+    """One destination.
+
+    ``Config`` has the sink's own settings; ``Connection`` those that several sinks may share, present where
+    ``connection_type`` names their kind (``[connections.x] type = ...``). ``__init__`` does no I/O: it checks what
+    can be checked without the far side and raises :class:`core.errors.ConfigError` or
+    :class:`core.errors.ExtensionError` (an absent driver).
+    """
+
+    class Config(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+        """No settings unless a sink declares its own."""
+
+    class Connection(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+        """No shared settings unless a sink declares its own."""
+
+    name: ClassVar[str]
+    connection_type: ClassVar[str | None] = None
+    max_in_flight: int = 1
+    """How many ``write`` calls may run at a time; an instance may lower it. With 1, rows of a rule stay in order."""
+
+    def __init__(self, config: Any, context: SinkContext) -> None:
+        self.config = config
+        self.context = context
+
+    @abstractmethod
+    async def open(self) -> None:
+        """Reach the far side and check what the rows will need there.
+
+        Any exception means "not yet": it is shown as the sink's last error and ``open`` is called again after a
+        pause. It leaves nothing behind that ``close`` would have to clean up.
+        """
+
+    @abstractmethod
+    async def write(self, batch: Batch) -> None:
+        """Deliver all rows of ``batch``; returning means that they are durable at the far side.
+
+        Raises :class:`core.errors.Unavailable` or :class:`core.errors.Throttled` (nothing or an unknown part
+        was delivered: the same rows come again; reconnecting is the sink's own affair) or
+        :class:`core.errors.Rejected` (see there). Every other exception counts as Unavailable, a
+        :class:`core.errors.PayloadError` as Rejected. Values: see :class:`core.message.Batch`.
+        """
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Release everything. Called once no ``write`` runs any more; closing twice is harmless."""

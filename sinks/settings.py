@@ -1,0 +1,59 @@
+"""The settings that every sink has beside its own: how rows are batched, buffered and tried again.
+
+They are three tables in the sink's own section (``batch``, ``buffer``, ``retry``). The structs say what each value
+means and are the source of the reference page; :mod:`sinks.delivery` does what they say.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+
+from core.clock import MILLISECOND, SECOND
+from core.settings import Duration, Size
+
+WhenFull = Literal["block", "drop_new", "drop_oldest"]
+Positive = Annotated[int, msgspec.Meta(ge=1)]
+
+
+class BatchSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
+    """When rows leave together. While nothing is in flight they leave at once: the limits are for load."""
+
+    max_rows: Positive = 1_000
+    """The most rows of one write."""
+    max_bytes: Size = Size(1 << 20)
+    """A batch of about this size is full; the size of rows is estimated from samples."""
+    max_age: Duration = Duration(200 * MILLISECOND)
+    """The longest that rows wait for company while a write could be started."""
+    in_flight: Positive | None = None
+    """Writes at a time, at most what the sink allows (the default); 1 keeps the rows of a rule in order."""
+
+
+class BufferSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
+    """What waits in memory for this sink, rows in flight included."""
+
+    max_rows: Positive = 1_000_000
+    max_bytes: Size = Size(256 << 20)
+    when_full: WhenFull = "block"
+    """``block`` pauses the sources, ``drop_new`` and ``drop_oldest`` lose rows and count them."""
+
+
+class RetrySettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
+    """How an unavailable destination is tried again: after a random pause of 0 to ``initial`` * 2^n."""
+
+    initial: Duration = Duration(100 * MILLISECOND)
+    max_delay: Duration = Duration(30 * SECOND)
+    """The upper bound of that range; a longer pause asked for by the far side is honoured."""
+    max_elapsed: Duration | None = None
+    """Rows older than this are dropped when an attempt fails (reason ``expired``); without it, never."""
+    attempt_timeout: Duration = Duration(30 * SECOND)
+    """How long one attempt to open or write may take before it counts as failed."""
+
+
+class DeliverySettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
+    """The three tables as one value; the application decodes them out of the sink's section."""
+
+    batch: BatchSettings = BatchSettings()
+    buffer: BufferSettings = BufferSettings()
+    retry: RetrySettings = RetrySettings()
