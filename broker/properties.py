@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 
 from broker import fields
 from broker.fields import malformed, protocol_error
-from broker.packets import MQTT_5_0, PacketType, Properties
+from broker.packets import MQTT_5_0, PacketType, Properties, ReasonCode
 from core.errors import PacketError
 
 WILL: Final = 0
@@ -97,3 +97,100 @@ def _table() -> tuple[Property, ...]:
 PROPERTIES: Final = _table()
 BY_IDENTIFIER: Final = {row.identifier: row for row in PROPERTIES}
 BY_NAME: Final = {row.name: row for row in PROPERTIES}
+
+_ALLOWED: Final = {
+    packet: {row.identifier: row for row in PROPERTIES if packet in row.packets} for packet in (WILL, *PacketType)
+}
+_LISTS: Final = frozenset({"user_properties", "subscription_identifier"})
+_SIZES: Final = {Kind.BYTE: 1, Kind.TWO_BYTES: 2, Kind.FOUR_BYTES: 4}
+
+
+def decode_properties(section: bytes, packet: int) -> Properties | None:
+    """The properties in ``section``, the bytes behind the property length, as ``packet`` (or WILL) may carry them."""
+    if not section:
+        return None
+    allowed = _ALLOWED[packet]
+    found: Properties = {}
+    at = 0
+    size = len(section)
+    while at < size:
+        row = allowed.get(section[at])
+        if row is None:
+            raise malformed(f"property {section[at]:#04x} has no place in this packet", "MQTT5 2.2.2.2")
+        at += 1
+        kind = row.kind
+        name = row.name
+        value: Any
+        if kind is Kind.PAIR:
+            key, at = fields.read_string(section, at, MQTT_5_0)
+            text, at = fields.read_string(section, at, MQTT_5_0)
+            found.setdefault(name, []).append((key, text))
+            continue
+        if kind is Kind.STRING:
+            value, at = fields.read_string(section, at, MQTT_5_0)
+            if name == "response_topic" and ("+" in value or "#" in value):
+                raise protocol_error("the response topic contains a wildcard", row.clause)
+        elif kind is Kind.BINARY:
+            value, at = fields.read_binary(section, at)
+        else:
+            if kind is Kind.FOUR_BYTES:
+                value, at = fields.read_four_bytes(section, at)
+            elif kind is Kind.TWO_BYTES:
+                value, at = fields.read_two_bytes(section, at)
+            elif kind is Kind.BYTE:
+                value, at = fields.read_byte(section, at)
+            else:
+                value, at = fields.read_variable_integer(section, at)
+            if not row.minimum <= value <= row.maximum:
+                raise _out_of_bounds(row, value)
+        if name == "subscription_identifier":
+            if name in found and packet != PacketType.PUBLISH:
+                raise protocol_error(f"{name} comes twice", row.clause)
+            found.setdefault(name, []).append(value)
+        elif name in found:
+            raise protocol_error(f"{name} comes twice", row.clause)
+        else:
+            found[name] = value
+    if "authentication_data" in found and "authentication_method" not in found:
+        raise protocol_error("authentication data without a method", "MQTT5 3.1.2.11.10")
+    return found
+
+
+def _out_of_bounds(row: Property, value: int) -> PacketError:
+    code = ReasonCode.TOPIC_ALIAS_INVALID if row.name == "topic_alias" else ReasonCode.PROTOCOL_ERROR
+    return PacketError(f"{row.name} is {value}, not {row.minimum} to {row.maximum}", code, row.clause)
+
+
+def encode_properties(properties: Properties | None, packet: int) -> bytes:
+    """The whole section with its length (MQTT-2.2.2-1: one zero byte for none).
+
+    PacketError for a name that is none or has no place in ``packet``, and for a value that does not fit its type.
+    """
+    if not properties:
+        return b"\x00"
+    parts: list[bytes] = []
+    for name, value in properties.items():
+        row = BY_NAME.get(name)
+        if row is None or packet not in row.packets:
+            raise protocol_error(f"property {name!r} has no place in this packet", "MQTT5 2.2.2.2")
+        identifier = row.identifier.to_bytes(1)
+        for item in value if name in _LISTS else (value,):
+            parts.append(identifier)
+            parts.append(_encode_value(row, item))
+    section = b"".join(parts)
+    return fields.write_variable_integer(len(section)) + section
+
+
+def _encode_value(row: Property, value: Any) -> bytes:
+    if row.kind is Kind.PAIR:
+        key, text = value
+        return fields.write_string(key) + fields.write_string(text)
+    if row.kind is Kind.STRING:
+        return fields.write_string(value)
+    if row.kind is Kind.BINARY:
+        return fields.write_binary(value)
+    if not row.minimum <= value <= row.maximum:
+        raise _out_of_bounds(row, value)
+    if row.kind is Kind.VARIABLE:
+        return fields.write_variable_integer(value)
+    return fields.write_integer(value, _SIZES[row.kind])
