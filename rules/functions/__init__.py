@@ -8,7 +8,22 @@ from __future__ import annotations
 from functools import cache
 
 from core.registry import Registry
-from rules.functions import predicates
+from rules.functions import (
+    arrays,
+    bits,
+    conditional,
+    conversion,
+    encoding,
+    formatting,
+    maps,
+    numbers,
+    predicates,
+    regular,
+    strings,
+    system,
+    temporal,
+    topics,
+)
 from rules.functions.base import FunctionError, FunctionTable, Parameter, ScalarFunction
 from rules.functions.extension import ExtensibleTable, Function, Nulls
 
@@ -23,7 +38,25 @@ __all__ = [
     "builtin_functions",
 ]
 
-_CATEGORIES = (predicates.CATEGORY,)
+_CATEGORIES = tuple(
+    module.CATEGORY
+    for module in (
+        conversion,
+        predicates,
+        conditional,
+        numbers,
+        strings,
+        regular,
+        formatting,
+        maps,
+        arrays,
+        temporal,
+        encoding,
+        bits,
+        topics,
+        system,
+    )
+)
 
 
 @cache

@@ -20,9 +20,10 @@ from typing import Annotated, Any, Final, NamedTuple, TypeVar, get_type_hints
 
 from core.errors import HeadraceError
 from core.message import Missing, Type
+from rules.functions.bitstring import BitString
 
 BAD_ARGUMENT: Final = "bad_sql_function_argument"
-MAX_RESULT: Final = 1 << 20
+MAX_RESULT: Final = 8 << 20
 """No function makes a text, a binary or an array longer than this; the limit is an error, never a cut."""
 
 _MAX_PLANS: Final = 1_024
@@ -138,8 +139,10 @@ def _encode(value: str) -> bytes:
         raise Refusal(f"{shown(value)} cannot be written as UTF-8") from None
 
 
-Text = Annotated[str, Kind("a string", frozenset({Type.TEXT}), {str: None, bytes: _decode})]
-Binary = Annotated[bytes, Kind("a string or binary", frozenset({Type.TEXT, Type.BYTES}), {bytes: None, str: _encode})]
+Text = Annotated[str, Kind("a string", frozenset({Type.TEXT}), {str: None, bytes: _decode, BitString: _decode})]
+Binary = Annotated[
+    bytes, Kind("a string or binary", frozenset({Type.TEXT, Type.BYTES}), {bytes: None, BitString: None, str: _encode})
+]
 Boolean = Annotated[bool, Kind("a boolean", frozenset({Type.BOOLEAN}), {bool: None})]
 Int = Annotated[int, Kind("an integer", frozenset({Type.BIGINT}), {int: None})]
 Float = Annotated[
@@ -325,6 +328,7 @@ def _overload(one: ScalarFunction, two: ScalarFunction) -> ScalarFunction:
         min_args=first.min_args,
         max_args=second.max_args,
         result=one.result if one.result is two.result else Type.ANY,
+        pure=one.pure and two.pure,
         doc="\n\n".join(doc for doc in (one.doc, two.doc) if doc),
         examples=one.examples + two.examples,
         signatures=one.signatures + two.signatures,
