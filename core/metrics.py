@@ -98,9 +98,11 @@ class Metrics:
         kind: Literal["counter", "gauge"],
         reader: Callable[[], Iterable[tuple[Labels, int | float]]],
         label_names: Labels = (),
-    ) -> None:
-        """Ask ``reader`` for (label values, value) pairs at every collection."""
-        self._define(name, help_text, kind, label_names).readers.append(reader)
+    ) -> Callable[[], None]:
+        """Ask ``reader`` for (label values, value) pairs at every collection, until the returned function is called."""
+        readers = self._define(name, help_text, kind, label_names).readers
+        readers.append(reader)
+        return lambda: readers.remove(reader)
 
     def collect(self) -> Iterator[Family]:
         """Every family with its samples, by name."""

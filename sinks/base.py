@@ -3,7 +3,7 @@
 A sink knows one destination and nothing else: batching, retry, back-off, isolation of bad rows and limits are
 the business of :mod:`sinks.delivery`, which calls it. Life of an instance::
 
-    open (again, with back-off, until it returns) -> write, write, ... -> close [-> open -> ...]
+    open (failed: close, a pause, open again) -> write, write, ... -> close [-> open -> ...]
 
 Invariants that delivery keeps: ``write`` is only called between a successful ``open`` and ``close``, by at most
 ``max_in_flight`` callers at a time, with at least one row, all of one rule, schema and number of hops; a call may
@@ -71,8 +71,8 @@ class Sink(ABC):
     async def open(self) -> None:
         """Reach the far side and check what the rows will need there.
 
-        Any exception means "not yet": it is shown as the sink's last error and ``open`` is called again after a
-        pause. It leaves nothing behind that ``close`` would have to clean up.
+        Any exception means "not yet": it is shown as the sink's last error, ``close`` is called and, after a
+        pause, ``open`` again.
         """
 
     @abstractmethod
@@ -87,4 +87,4 @@ class Sink(ABC):
 
     @abstractmethod
     async def close(self) -> None:
-        """Release everything. Called once no ``write`` runs any more; closing twice is harmless."""
+        """Release everything, also after a failed ``open``; no ``write`` runs any more. Closing twice is harmless."""

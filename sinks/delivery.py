@@ -1,0 +1,346 @@
+"""Everything between a rule's batch and a sink's ``write``: batching, retry, isolation of bad rows, limits.
+
+One :class:`Delivery` per sink. Invariants:
+
+* ``rows_in = delivered + rejected + dropped + queued + in_flight`` at every moment (:class:`Counts`).
+* A batch leaves at the end of the loop turn while nothing is in flight; otherwise when it is full or ``max_age``
+  old and a write may be started. So batches are small when that costs nothing and grow under load.
+* With one write at a time the rows of a rule stay in order, through retries and bisection.
+* While the sink is unavailable only what is in flight is tried, so an outage costs one batch per slot.
+* :meth:`Delivery.offer` does no await, task, timer or log call; one ``call_soon`` per loop turn wakes the sender.
+
+What a row becomes at the far side is the sink's business; which rows come, and where dead ones go, the caller's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable
+from typing import Protocol
+
+from core.clock import SECOND, Clock
+from core.errors import PayloadError, Rejected
+from core.message import Batch
+from core.metrics import Metrics
+from sinks.base import Sink
+from sinks.buffer import Buffer, Chunk
+from sinks.counts import Counts, export
+from sinks.health import Health, State
+from sinks.settings import DeliverySettings
+
+_log = logging.getLogger("headrace.sinks")
+
+OnDead = Callable[[Batch, list[tuple[int, str]]], None]
+
+
+class Timer(Protocol):
+    def cancel(self) -> None: ...
+
+
+class _Expired(Exception):
+    """The batch is older than ``max_elapsed`` and the last attempt failed."""
+
+
+class Delivery:
+    """Delivers batches to one sink.
+
+    ``on_room`` is called when an ``offer`` that returned False may be repeated; ``on_dead(batch, rows)`` gets the
+    rows that the far side refuses for good, as pairs of index in ``batch`` and reason. ``call_later`` (seconds,
+    callback) and ``uniform`` replace the loop's timer and the random source in tests.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        sink: Sink,
+        settings: DeliverySettings,
+        *,
+        clock: Clock,
+        metrics: Metrics,
+        on_room: Callable[[], None],
+        on_dead: OnDead,
+        call_later: Callable[[float, Callable[[], None]], Timer] | None = None,
+        uniform: Callable[[], float] = random.random,
+    ) -> None:
+        self.name = name
+        self._sink = sink
+        self._settings = settings
+        self._clock = clock
+        self._on_room = on_room
+        self._on_dead = on_dead
+        self._call_later = call_later
+        self._buffer = Buffer(settings.batch, settings.buffer)
+        limit = min(settings.batch.in_flight or sink.max_in_flight, sink.max_in_flight)
+        self._health = Health(name, settings.retry, limit, uniform)
+        self._writes: dict[asyncio.Task[None], Chunk] = {}
+        self._opening: asyncio.Task[None] | None = None
+        self._age_timer: Timer | None = None
+        self._idle = False  # True while an offer has to wake the sender
+        self._blocked = False
+        self._draining = False
+        self._closed = False
+        self._empty = asyncio.Event()
+        self.counts = Counts(self._buffer)
+        self._withdraw = export(metrics, name, self.counts, lambda: self.state is State.CONNECTED)
+
+    @property
+    def state(self) -> State:
+        return self._health.state
+
+    @property
+    def last_error(self) -> str | None:
+        """Why the sink is not connected; None while it is, and before the first attempt."""
+        return self._health.last_error
+
+    async def start(self) -> None:
+        """Begin to open the sink in the background; batches may be offered before and after."""
+        self._loop = asyncio.get_running_loop()
+        if self._call_later is None:
+            self._call_later = self._loop.call_later
+        self._opening = self._loop.create_task(self._open(), name=f"open sink {self.name}")
+
+    def offer(self, batch: Batch) -> bool:
+        """Take ``batch`` over, whole; False means full and nothing taken (only with ``when_full = "block"``).
+
+        The list of rows is copied, the rows are not. Never awaits.
+        """
+        rows = batch.rows
+        if not rows:
+            return True
+        if self._closed:
+            return False
+        if self._buffer.add(batch, self._clock.now()):
+            self.counts.rows_in += len(rows)
+        elif not self._overflow(batch):
+            return False
+        if self._idle:
+            self._idle = False
+            self._loop.call_soon(self._pump)
+        return True
+
+    def _overflow(self, batch: Batch) -> bool:
+        """Do what ``when_full`` says with a batch that does not fit; False where it must wait."""
+        when_full = self._settings.buffer.when_full
+        if when_full == "block":
+            self._blocked = True
+            return False
+        buffer, counts, rows = self._buffer, self.counts, batch.rows
+        counts.rows_in += len(rows)
+        if when_full == "drop_oldest":
+            counts.drop("buffer_full", buffer.evict(len(rows), rows[0]))
+            kept = rows[max(len(rows) - buffer.room(rows[0]), 0) :]
+        else:
+            kept = rows[: buffer.room(rows[0])]
+        if kept:
+            part = Batch(batch.target, batch.rule, batch.schema, kept, batch.hops)
+            buffer.add(part, self._clock.now(), force=True)
+        counts.drop("buffer_full", len(rows) - len(kept))
+        return True
+
+    # -- opening ----------------------------------------------------------------------------------------------
+
+    async def _open(self) -> None:
+        while True:
+            try:
+                async with asyncio.timeout(self._settings.retry.attempt_timeout.seconds):
+                    await self._sink.open()
+            except Exception as error:  # noqa: BLE001 - any failure of an extension means "not yet"
+                delay = self._failed(error, State.CONNECTING)
+                await self._close_sink()
+                self._expire_queue()
+                await self._pause(delay)
+            else:
+                break
+        self._health.succeeded()
+        self._pump()
+
+    async def _close_sink(self) -> None:
+        try:
+            async with asyncio.timeout(self._settings.retry.attempt_timeout.seconds):
+                await self._sink.close()
+        except Exception as error:  # noqa: BLE001 - it is given up either way
+            _log.warning("sink %s: closing it failed: %s: %s", self.name, type(error).__name__, error)
+
+    def _expire_queue(self) -> None:
+        while self._buffer.queue and self._expired(self._buffer.queue[0]):
+            chunk = self._buffer.take()
+            self._settle(chunk, chunk.count, "expired")
+
+    # -- sending ----------------------------------------------------------------------------------------------
+
+    def _pump(self) -> None:
+        """Start every write that is due; afterwards ``_idle`` says whether an offer may start another."""
+        if self._closed or self.state is State.CONNECTING:
+            return
+        # Unavailable and yet nothing in flight (the last batch expired): one batch probes.
+        slots = self._health.window if self.state is State.CONNECTED else 1
+        queue, writes = self._buffer.queue, self._writes
+        while queue and len(writes) < slots and self._due(queue[0]):
+            chunk = self._buffer.take()
+            writes[self._loop.create_task(self._deliver(chunk), name=f"write to sink {self.name}")] = chunk
+        self._idle = len(writes) < slots
+
+    def _due(self, chunk: Chunk) -> bool:
+        # A queue of several rules' chunks may hold a full one behind this: let the oldest go ahead of it.
+        enough = self.counts.queued >= self._settings.batch.max_rows
+        if not self._writes or self._draining or enough or self._buffer.full(chunk):
+            return True
+        wait = chunk.opened_at + self._settings.batch.max_age - self._clock.now()
+        if wait <= 0:
+            return True
+        if self._age_timer is None:
+            self._age_timer = self._timer(wait, self._aged)
+        return False
+
+    def _aged(self) -> None:
+        self._age_timer = None
+        self._pump()
+
+    def _timer(self, nanoseconds: int, callback: Callable[[], None]) -> Timer:
+        assert self._call_later is not None  # noqa: S101 - set by start(), before anything can run
+        return self._call_later(nanoseconds / SECOND, callback)
+
+    async def _deliver(self, chunk: Chunk) -> None:
+        """See ``chunk`` through: afterwards each of its rows is delivered, rejected or dropped."""
+        reason = "shutdown"
+        parts = [chunk.batch]
+        try:
+            if self.state is State.UNAVAILABLE:
+                await self._pause(self._health.pause())
+            while parts:
+                batch = parts.pop()
+                try:
+                    await self._write(batch, chunk)
+                except Rejected as error:
+                    parts.extend(self._reject(chunk, batch, error))
+                else:
+                    self._settle(chunk, len(batch.rows))
+        except _Expired:
+            reason = "expired"
+        finally:
+            if chunk.count:
+                self._settle(chunk, chunk.count, reason)
+            task = asyncio.current_task()
+            assert task is not None  # noqa: S101 - a coroutine of ours, only ever run as a task
+            del self._writes[task]
+            self._pump()
+
+    async def _write(self, batch: Batch, chunk: Chunk) -> None:
+        """Write until it succeeds; leaves with Rejected, or _Expired where ``max_elapsed`` is over."""
+        while True:
+            try:
+                async with asyncio.timeout(self._settings.retry.attempt_timeout.seconds):
+                    await self._sink.write(batch)
+            except Rejected:
+                self._health.succeeded()  # the far side answers
+                raise
+            except PayloadError as error:
+                raise Rejected(str(error)) from error
+            except Exception as error:
+                delay = self._failed(error, State.UNAVAILABLE)
+                if self._expired(chunk):
+                    raise _Expired from error
+                await self._pause(delay)
+            else:
+                self.counts.writes += 1
+                self._health.succeeded()
+                return
+
+    def _reject(self, chunk: Chunk, batch: Batch, error: Rejected) -> list[Batch]:
+        """Bury the rows that ``error`` names; where it names none, the halves to try instead, last first."""
+        count = len(batch.rows)
+        # An extension may name a row twice or one that is not there: the account must hold all the same.
+        named = {index: reason for index, reason in error.rows if 0 <= index < count}
+        if not named and count == 1:
+            named = {0: str(error)}
+        if named:
+            self.counts.rejected += len(named)
+            self._settle(chunk, count - len(named))
+            self._release(chunk, len(named))
+            try:
+                self._on_dead(batch, sorted(named.items()))
+            except Exception:  # noqa: BLE001 - the rows are buried, whatever the caller made of it
+                _log.exception("sink %s: handling of %d rejected rows failed", self.name, len(named))
+            return []
+        middle = count // 2
+        return [
+            Batch(batch.target, batch.rule, batch.schema, rows, batch.hops)
+            for rows in (batch.rows[middle:], batch.rows[:middle])
+        ]
+
+    def _settle(self, chunk: Chunk, count: int, dropped: str | None = None) -> None:
+        """``count`` rows of ``chunk`` that are in flight were delivered, or dropped for a reason."""
+        if not count:
+            return
+        if dropped is None:
+            self.counts.delivered += count
+        else:
+            self.counts.drop(dropped, count)
+        self._release(chunk, count)
+
+    def _release(self, chunk: Chunk, count: int) -> None:
+        buffer = self._buffer
+        buffer.in_flight -= count
+        buffer.release(chunk.settle(count), count)
+        if self._blocked and buffer.low:
+            self._blocked = False
+            self._loop.call_soon(self._on_room)
+        if not buffer.rows:
+            self._empty.set()
+
+    def _failed(self, error: Exception, state: State) -> int:
+        self.counts.retries += 1
+        return self._health.failed(error, state)
+
+    def _expired(self, chunk: Chunk) -> bool:
+        limit = self._settings.retry.max_elapsed
+        return limit is not None and self._clock.now() - chunk.opened_at >= limit
+
+    async def _pause(self, nanoseconds: int) -> None:
+        over = asyncio.Event()
+        timer = self._timer(nanoseconds, over.set)
+        try:
+            await over.wait()
+        finally:
+            timer.cancel()
+
+    # -- the end ------------------------------------------------------------------------------------------------
+
+    async def drain(self) -> None:
+        """Return when nothing is queued or in flight; a caller that cannot wait cancels it. Batches no longer wait."""
+        self._draining = True
+        try:
+            self._pump()
+            while self._buffer.rows:
+                self._empty.clear()
+                await self._empty.wait()
+        finally:
+            self._draining = False
+
+    async def close(self) -> int:
+        """Stop, close the sink and return how many rows were left; they are counted as dropped (``shutdown``).
+
+        Rows in flight may have arrived all the same. Afterwards ``offer`` takes nothing.
+        """
+        if self._closed:
+            return 0
+        self._closed = True
+        left = self._buffer.rows
+        if self._age_timer is not None:
+            self._age_timer.cancel()
+        tasks = [*self._writes, *([self._opening] if self._opening else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for chunk in self._writes.values():  # tasks that were cancelled before their first step
+            self._settle(chunk, chunk.count, "shutdown")
+        self._writes.clear()
+        while self._buffer.queue:
+            chunk = self._buffer.take()
+            self._settle(chunk, chunk.count, "shutdown")
+        await self._close_sink()
+        self._health.state = State.CLOSED
+        self._withdraw()
+        return left

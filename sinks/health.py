@@ -1,0 +1,80 @@
+"""Where one sink stands: its state and last error, when to try again, how much to send at a time.
+
+Pure: told about successes and failures, it answers with pauses and a window. Logs once when an outage begins and
+once when it ends, never per attempt.
+"""
+
+from __future__ import annotations
+
+import enum
+import logging
+from collections.abc import Callable
+
+from core.errors import SinkError, Throttled, Unavailable
+from sinks.backoff import Backoff
+from sinks.settings import RetrySettings
+
+_log = logging.getLogger("headrace.sinks")
+
+
+class State(enum.Enum):
+    """CONNECTING until the sink was opened; then CONNECTED, or UNAVAILABLE since a write failed."""
+
+    CONNECTING = "connecting"
+    CONNECTED = "connected"
+    UNAVAILABLE = "unavailable"
+    CLOSED = "closed"
+
+
+class Health:
+    """``window`` is how many writes may run at a time: ``limit``, halved by every Throttled, then slowly up again."""
+
+    def __init__(self, name: str, settings: RetrySettings, limit: int, uniform: Callable[[], float]) -> None:
+        self.state = State.CONNECTING
+        self.last_error: str | None = None
+        self.window = limit
+        self._name = name
+        self._timeout = settings.attempt_timeout
+        self._limit = limit
+        self._streak = 0
+        self._backoff = Backoff(settings, uniform)
+
+    def failed(self, error: Exception, state: State) -> int:
+        """Note a failed attempt, after which ``state`` holds; the nanoseconds to wait before the next one."""
+        text = self._describe(error)
+        if self.last_error is None:
+            _log.warning("sink %s is unavailable and is tried again: %s", self._name, text)
+        if not isinstance(error, SinkError | TimeoutError):
+            _log.debug("sink %s: unexpected error", self._name, exc_info=error)
+        self.state = state
+        self.last_error = text
+        self._backoff.fail()
+        if isinstance(error, Throttled):
+            self.window = max(self.window // 2, 1)
+            self._streak = 0
+        return self._backoff.delay(error.retry_after if isinstance(error, Unavailable) else None)
+
+    def succeeded(self) -> None:
+        """Note that the far side answered."""
+        if self.last_error is not None:
+            _log.info("sink %s is available again after %d failed attempts", self._name, self._backoff.failures)
+        self.state = State.CONNECTED
+        self.last_error = None
+        self._backoff.reset()
+        # After Throttled the window opens again by one for each window of successes.
+        if self.window < self._limit:
+            self._streak += 1
+            if self._streak >= self.window:
+                self.window += 1
+                self._streak = 0
+
+    def pause(self) -> int:
+        """The nanoseconds to wait before a first attempt during an outage."""
+        return self._backoff.delay()
+
+    def _describe(self, error: Exception) -> str:
+        if isinstance(error, SinkError):
+            return str(error)
+        if isinstance(error, TimeoutError) and not str(error):
+            return f"no answer within {self._timeout}"
+        return f"{type(error).__name__}: {error}"

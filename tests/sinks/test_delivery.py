@@ -1,0 +1,462 @@
+"""Delivery with a sink that answers when the test says so, and time that moves when the test says so."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+
+import pytest
+from sink_fakes import FakeSink, Rig, batch, settle
+
+from core.clock import SECOND
+from core.errors import PayloadError, Rejected, Throttled, Unavailable
+from core.message import Schema, Type
+from sinks.delivery import State
+
+# -- batching ---------------------------------------------------------------------------------------------------
+
+
+async def test_while_nothing_is_in_flight_a_batch_leaves_at_the_end_of_the_turn() -> None:
+    async with Rig() as rig:
+        for n in range(3):
+            assert rig.delivery.offer(batch(n))
+        assert rig.fake.batches == []
+        await settle()
+        assert rig.fake.values() == [[0, 1, 2]]
+
+
+async def test_under_load_batches_grow_until_the_slot_is_free() -> None:
+    async with Rig() as rig:
+        rig.delivery.offer(batch(0))
+        await settle()
+        for n in range(1, 5):
+            rig.delivery.offer(batch(n))
+            await settle()
+        assert rig.fake.values() == [[0]]
+        await rig.fake.answer(None)
+        assert rig.fake.values() == [[0], [1, 2, 3, 4]]
+
+
+async def test_a_batch_has_at_most_max_rows_and_an_offer_may_be_split() -> None:
+    async with Rig({"batch": {"max_rows": 3}}) as rig:
+        rig.delivery.offer(batch(*range(7)))
+        rig.delivery.offer(batch(7))
+        await settle()
+        await rig.fake.answer(None, None, None)
+        assert rig.fake.values() == [[0, 1, 2], [3, 4, 5], [6, 7]]
+
+
+async def test_a_batch_closes_at_max_bytes() -> None:
+    schema = Schema(("text",), (Type.TEXT,))
+    async with Rig({"batch": {"max_bytes": "4KiB"}}) as rig:
+        for _ in range(8):
+            rig.delivery.offer(batch("x" * 1_000, schema=schema))
+        await settle()
+        await rig.fake.answer(None, None)
+        assert [len(written.rows) for written in rig.fake.batches] == [4, 4]
+
+
+async def test_a_free_slot_waits_for_max_age_while_another_write_runs() -> None:
+    async with Rig({"batch": {"max_age": "200ms"}}, max_in_flight=2) as rig:
+        rig.delivery.offer(batch(0))
+        await settle()
+        rig.delivery.offer(batch(1))
+        await settle()
+        await rig.timers.advance(0.199)
+        assert rig.fake.values() == [[0]]
+        await rig.timers.advance(0.001)
+        assert rig.fake.values() == [[0], [1]]
+
+
+async def test_a_full_batch_takes_a_free_slot_at_once_also_behind_a_smaller_one() -> None:
+    async with Rig({"batch": {"max_rows": 2}}, max_in_flight=3) as rig:
+        rig.delivery.offer(batch(0))
+        await settle()
+        rig.delivery.offer(batch(1, rule="slow"))
+        rig.delivery.offer(batch(2, 3))
+        await settle()
+        assert rig.fake.values() == [[0], [1], [2, 3]]
+
+
+async def test_in_flight_lowers_what_the_sink_allows_and_never_raises_it() -> None:
+    for setting, expected in ((1, 1), (9, 2)):
+        async with Rig({"batch": {"max_rows": 1, "in_flight": setting}}, max_in_flight=2) as rig:
+            rig.delivery.offer(batch(*range(5)))
+            await settle()
+            assert len(rig.fake.batches) == expected
+
+
+async def test_rules_schemas_and_hops_are_never_mixed_but_rules_may_interleave() -> None:
+    other = Schema(("n",), (Type.DOUBLE,))
+    async with Rig() as rig:
+        rig.delivery.offer(batch("busy"))
+        await settle()
+        for n in range(2):
+            rig.delivery.offer(batch(f"a{n}", rule="a"))
+            rig.delivery.offer(batch(f"b{n}", rule="b"))
+            rig.delivery.offer(batch(f"hop{n}", rule="a", hops=1))
+        rig.delivery.offer(batch("a2", rule="a", schema=other))
+        rig.delivery.offer(batch("a3", rule="a"))
+        rig.delivery.offer(batch("a4", rule="a", schema=Schema(("n",), (Type.BIGINT,))))
+        await rig.fake.answer(*[None] * 6)
+        assert rig.fake.values() == [["busy"], ["a0", "a1"], ["b0", "b1"], ["hop0", "hop1"], ["a2"], ["a3", "a4"]]
+        assert [(b.rule, b.hops) for b in rig.fake.batches[1:4]] == [("a", 0), ("b", 0), ("a", 1)]
+
+
+async def test_an_offered_batch_is_never_changed() -> None:
+    async with Rig() as rig:
+        first = batch(0)
+        rig.delivery.offer(first)
+        rig.delivery.offer(batch(1))
+        await settle()
+        assert first.rows == [(0,)]
+
+
+async def test_an_empty_batch_is_taken_and_goes_nowhere() -> None:
+    async with Rig() as rig:
+        assert rig.delivery.offer(batch())
+        await settle()
+        assert rig.fake.batches == []
+
+
+# -- failures ---------------------------------------------------------------------------------------------------
+
+
+async def test_unavailable_is_tried_again_with_growing_pauses_in_order() -> None:
+    async with Rig({"retry": {"initial": "1s", "max_delay": "3s"}}) as rig:
+        rig.delivery.offer(batch(0))
+        await settle()
+        rig.delivery.offer(batch(1))
+        for pause in (1, 2, 3, 3):
+            await rig.fake.answer(Unavailable("down"))
+            assert rig.delivery.state is State.UNAVAILABLE
+            assert rig.delivery.last_error == "down"
+            calls = len(rig.fake.calls)
+            await rig.timers.advance(pause - 0.001)
+            assert len(rig.fake.calls) == calls
+            await rig.timers.advance(0.001)
+            assert len(rig.fake.calls) == calls + 1
+        await rig.fake.answer(None, None)
+        assert rig.fake.values() == [[0]] * 5 + [[1]]
+        assert rig.delivery.state is State.CONNECTED
+        assert rig.delivery.last_error is None
+        assert rig.delivery.counts.retries == 4
+
+
+async def test_the_far_sides_wish_is_the_least_pause() -> None:
+    async with Rig({"retry": {"initial": "1s"}}) as rig:
+        rig.delivery.offer(batch(0))
+        await settle()
+        await rig.fake.answer(Unavailable("busy", retry_after=20 * SECOND))
+        await rig.timers.advance(19.9)
+        assert len(rig.fake.calls) == 1
+        await rig.timers.advance(0.1)
+        assert len(rig.fake.calls) == 2
+
+
+async def test_throttled_halves_the_writes_in_flight_and_success_brings_them_back() -> None:
+    async with Rig({"batch": {"max_rows": 1}, "retry": {"initial": "1s"}}, max_in_flight=4) as rig:
+        rig.delivery.offer(batch(*range(40)))
+        await settle()
+        assert len(rig.fake.calls) == 4
+        await rig.fake.answer(Throttled("slow down"), None, None, None)
+        in_flight = [call for call in rig.fake.calls if not call.done()]
+        assert len(in_flight) == 3 - 1  # a window of 2, grown to 3 by successes, less the one that pauses
+        await rig.timers.advance(1)
+        for _ in range(20):
+            await rig.fake.answer(None)
+        assert len([call for call in rig.fake.calls if not call.done()]) == 4
+
+
+async def test_unexpected_exceptions_and_time_outs_keep_the_rows() -> None:
+    async with Rig({"retry": {"attempt_timeout": "1ms", "initial": "1s"}}) as rig:
+        rig.delivery.offer(batch(0))
+        await settle()
+        await rig.fake.answer(KeyError("oops"))
+        assert rig.delivery.last_error == "KeyError: 'oops'"
+        await rig.timers.advance(1)
+        rig.timers.armed.clear()
+        await rig.timers.armed.wait()
+        assert rig.delivery.last_error == "no answer within 1ms"
+        assert rig.delivery.counts.in_flight == 1
+
+
+async def test_an_outage_is_logged_once_and_so_is_its_end(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "headrace.sinks")
+    async with Rig({"retry": {"initial": "1s"}}) as rig:
+        rig.delivery.offer(batch(0))
+        await settle()
+        for _ in range(3):
+            await rig.fake.answer(Unavailable("down"))
+            await rig.timers.advance(60)
+        await rig.fake.answer(None)
+    assert [record.message for record in caplog.records] == [
+        "sink sink is unavailable and is tried again: down",
+        "sink sink is available again after 3 failed attempts",
+    ]
+
+
+async def test_while_unavailable_no_new_write_starts_and_afterwards_all_slots_work_again() -> None:
+    async with Rig({"batch": {"max_rows": 1}, "retry": {"initial": "1s"}}, max_in_flight=3) as rig:
+        rig.delivery.offer(batch(0))
+        await settle()
+        await rig.fake.answer(Unavailable("down"))
+        rig.delivery.offer(batch(1, 2, 3))
+        await settle()
+        assert len(rig.fake.calls) == 1
+        await rig.timers.advance(1)
+        await rig.fake.answer(None)
+        assert rig.fake.values() == [[0], [0], [1], [2], [3]]
+
+
+async def test_rows_older_than_max_elapsed_expire_when_an_attempt_fails() -> None:
+    async with Rig({"batch": {"max_rows": 2}, "retry": {"initial": "1s", "max_elapsed": "5s"}}) as rig:
+        rig.delivery.offer(batch(0, 1, 2))
+        await settle()
+        await rig.fake.answer(Unavailable("down"))
+        await rig.timers.advance(6)
+        await rig.fake.answer(Unavailable("down"))
+        assert rig.delivery.counts.dropped_by_reason == {"expired": 2}
+        assert rig.delivery.state is State.UNAVAILABLE
+        # What waited behind it gets its one attempt, after a pause.
+        assert len(rig.fake.calls) == 2
+        await rig.timers.advance(2)
+        await rig.fake.answer(None)
+        assert rig.fake.values()[-1] == [2]
+        assert rig.delivery.state is State.CONNECTED
+
+
+# -- rejections ---------------------------------------------------------------------------------------------------
+
+
+async def test_named_rows_are_dead_and_the_others_delivered() -> None:
+    async with Rig() as rig:
+        rig.delivery.offer(batch(0, 1, 2, 3))
+        await settle()
+        await rig.fake.answer(Rejected("bad rows", [(1, "too long"), (3, "no such key"), (3, "again"), (99, "?")]))
+        assert rig.dead == [(1, "too long"), (3, "again")]
+        assert (rig.delivery.counts.delivered, rig.delivery.counts.rejected) == (2, 2)
+        assert rig.delivery.state is State.CONNECTED
+
+
+async def test_unnamed_rejections_are_bisected_in_order() -> None:
+    bad = {3, 6}
+    async with Rig() as rig:
+        rig.delivery.offer(batch(*range(8)))
+        await settle()
+        accepted: list[int] = []
+        while rig.delivery.counts.in_flight:
+            values = rig.fake.values()[-1]
+            if bad & set(values):
+                await rig.fake.answer(Rejected(f"one of {values}"))
+            else:
+                accepted += values
+                await rig.fake.answer(None)
+            assert rig.balanced()
+        assert accepted == [0, 1, 2, 4, 5, 7]
+        assert rig.dead == [(3, "one of [3]"), (6, "one of [6]")]
+
+
+async def test_an_outage_in_the_middle_of_a_bisection_loses_nothing() -> None:
+    async with Rig({"retry": {"initial": "1s"}}) as rig:
+        rig.delivery.offer(batch(0, 1))
+        await settle()
+        await rig.fake.answer(Rejected("one of two"), Unavailable("down"))
+        await rig.timers.advance(1)
+        await rig.fake.answer(None, Rejected("this one"))
+        assert rig.fake.values() == [[0, 1], [0], [0], [1]]
+        assert rig.dead == [(1, "this one")]
+
+
+async def test_a_value_that_cannot_be_encoded_is_a_rejection() -> None:
+    async with Rig() as rig:
+        rig.delivery.offer(batch(0))
+        await settle()
+        await rig.fake.answer(PayloadError("cannot be written as JSON", "json"))
+        assert rig.dead == [(0, "cannot be written as JSON")]
+
+
+async def test_trouble_in_the_dead_letters_does_not_stop_delivery(caplog: pytest.LogCaptureFixture) -> None:
+    async with Rig() as rig:
+        rig.delivery._on_dead = lambda _batch, _rows: 1 / 0  # type: ignore[assignment, return-value]
+        rig.delivery.offer(batch(0))
+        await settle()
+        await rig.fake.answer(Rejected("no"))
+        rig.delivery.offer(batch(1))
+        await settle()
+        await rig.fake.answer(None)
+        assert (rig.delivery.counts.rejected, rig.delivery.counts.delivered) == (1, 1)
+    assert "handling of 1 rejected rows failed" in caplog.text
+
+
+# -- limits -------------------------------------------------------------------------------------------------------
+
+
+async def test_block_refuses_and_calls_when_half_of_the_room_is_free() -> None:
+    async with Rig({"batch": {"max_rows": 2}, "buffer": {"max_rows": 8}}) as rig:
+        assert rig.delivery.offer(batch(*range(8)))
+        assert not rig.delivery.offer(batch(8))
+        assert rig.delivery.counts.rows_in == 8
+        await settle()
+        await rig.fake.answer(None)
+        assert rig.rooms == 0
+        await rig.fake.answer(None)
+        assert rig.rooms == 1
+        assert rig.delivery.offer(batch(8))
+        await rig.fake.answer(None)
+        assert rig.rooms == 1
+
+
+async def test_block_counts_estimated_bytes() -> None:
+    schema = Schema(("text",), (Type.TEXT,))
+    async with Rig({"buffer": {"max_bytes": "4KiB"}}) as rig:
+        for _ in range(3):
+            assert rig.delivery.offer(batch("x" * 1_000, schema=schema))
+        assert rig.delivery.counts.buffered_bytes == 3 * 1_096
+        assert not rig.delivery.offer(batch("x" * 1_000, schema=schema))
+
+
+async def test_a_batch_larger_than_the_buffer_passes_when_it_is_empty() -> None:
+    async with Rig({"buffer": {"max_rows": 2}}) as rig:
+        assert rig.delivery.offer(batch(0, 1, 2))
+        assert not rig.delivery.offer(batch(3))
+        await settle()
+        await rig.fake.answer(None)
+        assert rig.rooms == 1
+        assert rig.delivery.offer(batch(3))
+
+
+async def test_drop_new_keeps_what_fits() -> None:
+    async with Rig({"buffer": {"max_rows": 3, "when_full": "drop_new"}}) as rig:
+        assert rig.delivery.offer(batch(0, 1))
+        assert rig.delivery.offer(batch(2, 3, 4))
+        assert rig.delivery.offer(batch(5))
+        await settle()
+        assert rig.fake.values() == [[0, 1, 2]]
+        assert rig.delivery.counts.dropped_by_reason == {"buffer_full": 3}
+
+
+async def test_drop_oldest_makes_room_but_never_from_what_is_in_flight() -> None:
+    async with Rig({"buffer": {"max_rows": 4, "when_full": "drop_oldest"}}) as rig:
+        rig.delivery.offer(batch(0, 1))
+        await settle()
+        for n in range(2, 7):
+            assert rig.delivery.offer(batch(n))
+        assert rig.delivery.offer(batch(7, 8, 9, rule="other"))
+        await rig.fake.answer(None, None)
+        assert rig.fake.values() == [[0, 1], [8, 9]]
+        assert rig.delivery.counts.dropped_by_reason == {"buffer_full": 6}
+        assert rig.balanced()
+
+
+# -- opening, draining, closing -----------------------------------------------------------------------------------
+
+
+async def test_opening_is_tried_again_in_the_background() -> None:
+    rig = Rig({"retry": {"initial": "1s"}})
+    rig.fake.open_errors = [Unavailable("no route"), OSError("odd")]
+    async with rig:
+        assert (rig.delivery.state, rig.delivery.last_error) == (State.CONNECTING, "no route")
+        assert rig.fake.closed == 1
+        assert rig.delivery.offer(batch(0))
+        await rig.timers.advance(1)
+        assert rig.delivery.last_error == "OSError: odd"
+        assert rig.fake.batches == []
+        await rig.timers.advance(2)
+        assert rig.delivery.state is State.CONNECTED
+        assert rig.fake.values() == [[0]]
+
+
+async def test_rows_expire_while_the_sink_cannot_be_opened() -> None:
+    rig = Rig({"retry": {"initial": "1s", "max_elapsed": "5s"}})
+    rig.fake.open_errors = [Unavailable("no route")] * 9
+    async with rig:
+        rig.delivery.offer(batch(0))
+        for _ in range(3):
+            await rig.timers.advance(4)
+        assert rig.delivery.counts.dropped_by_reason == {"expired": 1}
+
+
+async def test_batches_offered_before_start_are_delivered() -> None:
+    rig = Rig()
+    rig.delivery.offer(batch(0))
+    async with rig:
+        assert rig.fake.values() == [[0]]
+
+
+async def test_drain_sends_what_waits_at_once_and_returns_when_all_is_settled() -> None:
+    async with Rig(max_in_flight=2) as rig:
+        rig.delivery.offer(batch(0))
+        await settle()
+        rig.delivery.offer(batch(1))
+        await settle()
+        drained = asyncio.create_task(rig.delivery.drain())
+        await settle()
+        assert rig.fake.values() == [[0], [1]]
+        await rig.fake.answer(None)
+        assert not drained.done()
+        await rig.fake.answer(None)
+        assert drained.done()
+        await rig.delivery.drain()
+
+
+async def test_close_counts_what_is_left_and_takes_nothing_more() -> None:
+    rig = Rig({"batch": {"max_rows": 2}})
+    async with rig:
+        rig.delivery.offer(batch(*range(5)))
+        await settle()
+        await rig.fake.answer(None)
+        drained = asyncio.create_task(rig.delivery.drain())
+        await settle()
+        drained.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await drained
+        assert await rig.delivery.close() == 3
+        assert rig.delivery.counts.dropped_by_reason == {"shutdown": 3}
+        assert rig.delivery.state is State.CLOSED
+        assert not rig.delivery.offer(batch(9))
+        assert await rig.delivery.close() == 0
+        assert rig.fake.closed == 1
+        assert all(not family.samples for family in rig.metrics.collect())
+
+
+async def test_close_in_the_turn_in_which_a_write_was_started() -> None:
+    async with Rig() as rig:
+        rig.delivery.offer(batch(0))
+        rig.delivery._pump()
+        assert await rig.delivery.close() == 1
+
+
+async def test_close_while_connecting_and_while_pausing() -> None:
+    rig = Rig()
+    rig.fake.open_errors = [Unavailable("no route")]
+    async with rig:
+        rig.delivery.offer(batch(0))
+    async with Rig() as rig:
+        rig.delivery.offer(batch(0))
+        await settle()
+        await rig.fake.answer(Unavailable("down"))
+    assert rig.delivery.counts.dropped == 1
+
+
+async def test_a_sink_that_cannot_be_closed_is_given_up(caplog: pytest.LogCaptureFixture) -> None:
+    class Stubborn(FakeSink):
+        async def close(self) -> None:
+            raise RuntimeError("no")
+
+    async with Rig(sink=Stubborn()):
+        pass
+    assert "closing it failed: RuntimeError: no" in caplog.text
+
+
+async def test_the_metrics_say_what_the_counts_say() -> None:
+    async with Rig({"buffer": {"max_rows": 3, "when_full": "drop_new"}}) as rig:
+        rig.delivery.offer(batch(0, 1, 2, 3))
+        await settle()
+        families = {family.name: family.samples for family in rig.metrics.collect()}
+        values = {(name, *sample.labels): sample.value for name, samples in families.items() for sample in samples}
+        assert values["headrace_sink_rows_in_total", "sink"] == 4
+        assert values["headrace_sink_rows_in_flight", "sink"] == 3
+        assert values["headrace_sink_rows_dropped_total", "sink", "buffer_full"] == 1
+        assert values["headrace_sink_connected", "sink"] == 1
