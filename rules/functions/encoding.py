@@ -71,12 +71,11 @@ def _compress(data: bytes, window: int) -> str | bytes:
 def _decompress(data: bytes, window: int) -> str | bytes:
     decompressor = zlib.decompressobj(wbits=window)
     try:
-        found = decompressor.decompress(data, MAX_RESULT)
+        found = decompressor.decompress(data, MAX_RESULT + 1)
     except zlib.error as error:
         raise Refusal(f"the data cannot be decompressed: {error}") from None
+    check_size(len(found))
     if not decompressor.eof:
-        if decompressor.unconsumed_tail:
-            check_size(MAX_RESULT + 1)
         raise Refusal("the compressed data ends too early")
     return canonical(found)
 
