@@ -25,7 +25,7 @@ def protocol_error(message: str, clause: str | None) -> PacketError:
 
 def cut_short() -> PacketError:
     """The error of a packet whose fields need more bytes than its remaining length announced."""
-    return malformed("the packet ends inside a field", "MQTT5 1.2")
+    return malformed("the packet ends inside a field", "MQTT5 2.1.4")
 
 
 def read_byte(data: bytes, at: int) -> tuple[int, int]:
