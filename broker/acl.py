@@ -3,10 +3,9 @@
 Invariants: an allow rule matches a subscription only where one of its filters covers the wanted filter whole; a
 deny rule matches already where they merely overlap. A client's own name never widens a rule: where ``${username}``
 or ``${clientid}`` is absent or holds ``/``, ``+``, ``#``, a control character or, at the front of a filter, a
-leading ``$``, an allow filter matches nothing and a deny filter everything from that level on. Rules are compiled
-once; asking is pure and keeps nothing. Who a client is, is the business of ``broker.auth``. A username is proved
-before rules are asked; a client id is only a claim, so ``${clientid}`` protects no one from another who may
-connect as well.
+leading ``$``, an allow filter matches nothing and a deny filter everything that can begin like it. Rules are
+compiled once; asking has no effects. Who a client is, is the business of ``broker.auth``. A username is proved before
+rules are asked; a client id is only a claim, so ``${clientid}`` protects no one from another who may connect as well.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ import msgspec
 from core.errors import TopicError
 from core.message import Publisher
 from core.registry import did_you_mean
-from core.topics import covers, overlaps, split_shared, validate_filter
+from core.topics import covers, has_wildcard, overlaps, split_shared, validate_filter
 
 Action = Literal["publish", "subscribe"]
 Names = str | list[str]
@@ -105,36 +104,33 @@ class Acl:
         asked = judged_topic(action, topic)
         if asked is None:
             return False
+        literal = action == "publish" or not has_wildcard(asked)
         for rule in self._rules[action]:
+            # What begins with literal text covers only what begins with it too: most rules end here.
+            if (literal or rule.allows) and not asked.startswith(rule.prefixes):
+                continue
             if (rule.who is None or rule.who(publisher)) and rule.decides(publisher, asked):
                 return rule.allows
         return False
 
 
 class _Rule:
-    __slots__ = ("_filters", "allows", "who")
+    __slots__ = ("_filters", "allows", "prefixes", "who")
 
     def __init__(self, rule: AclRule) -> None:
         self.allows = rule.allow is not None
         self.who = None if rule.who is None else _compile_who(rule.who, self.allows)
         self._filters = [_Filter(topic) for topic in rule.topics]
+        self.prefixes = tuple(wanted.prefix for wanted in self._filters)
 
     def decides(self, publisher: Publisher, topic: str) -> bool:
-        if self.allows:
-            for wanted in self._filters:
-                # A filter that covers another begins with the same literal text: most rules end here.
-                if topic.startswith(wanted.prefix):
-                    text = wanted.text if wanted.static else wanted.fill(publisher)
-                    if text is not None and covers(text, topic):
-                        return True
-            return False
         for wanted in self._filters:
             text = wanted.text if wanted.static else wanted.fill(publisher)
-            if text is None:
-                # With the unusable name in front, topics that begin with '$' are meant as well.
-                if wanted.widest == "#" or overlaps(wanted.widest, topic):
+            if text is not None:
+                if covers(text, topic) if self.allows else overlaps(text, topic):
                     return True
-            elif overlaps(text, topic):
+            # With the unusable name in front, topics that begin with '$' are meant as well.
+            elif not self.allows and (wanted.widest == "#" or overlaps(wanted.widest, topic)):
                 return True
         return False
 
@@ -142,27 +138,25 @@ class _Rule:
 class _Filter:
     """A topic filter of a rule. ``prefix`` is its literal beginning, ``widest`` what it can mean for any name."""
 
-    __slots__ = ("_names", "_pieces", "prefix", "static", "text", "widest")
+    __slots__ = ("_head", "_rest", "prefix", "static", "text", "widest")
 
     def __init__(self, text: str) -> None:
         parts = _PLACEHOLDER.split(text)  # literal, name, literal, name, ... literal
         self.text = text
         self.static = len(parts) == 1
-        self._pieces = parts[::2]
-        self._names = parts[1::2]
-        literal = parts[0]
-        levels = literal.split("/")
-        self.widest = "/".join([*levels[:-1], "#"])
+        self._rest = [(name == "username", piece) for name, piece in zip(parts[1::2], parts[2::2], strict=True)]
+        self._head = literal = parts[0]
+        self.widest = "/".join([*literal.split("/")[:-1], "#"])
         # 'cp/#' covers 'cp' too, so that the separator before '#' is no part of the prefix.
         found = re.search(r"/?#|\+", literal)
         self.prefix = literal[: found.start()] if found else literal
 
     def fill(self, publisher: Publisher) -> str | None:
         """The filter for this client; None where its name cannot stand in a filter."""
-        text = self._pieces[0]
-        for name, piece in zip(self._names, self._pieces[1:], strict=True):
-            value = publisher.username if name == "username" else publisher.client_id
-            if not value or _UNSAFE_NAME(value) or (not text and value[0] == "$"):
+        text = self._head
+        for is_username, piece in self._rest:
+            value = publisher.username if is_username else publisher.client_id
+            if not value or _UNSAFE_NAME(value) or (value[0] == "$" and not text):
                 return None
             text += value + piece
         return text
@@ -193,6 +187,8 @@ _Test = Callable[[str], bool]
 
 def _name_test(pattern: str) -> _Test:
     """Does a text match a pattern in which ``*`` stands for any characters? Linear in the text's length."""
+    if pattern == "*":
+        return bool
     if "*" not in pattern:
         return pattern.__eq__
     first, *middle, last = pattern.split("*")
@@ -212,7 +208,6 @@ def _name_test(pattern: str) -> _Test:
     return test
 
 
-@lru_cache(maxsize=4_096)
 def _address(host: str) -> IPv4Address | IPv6Address | None:
     """The address a peer has; an IPv4 peer of an IPv6 socket is its IPv4 address. None for what is none."""
     try:
@@ -239,29 +234,32 @@ def _host_test(pattern: str) -> _Test:
     return test
 
 
+def _any_of(names: Names, compile_one: Callable[[str], _Test]) -> _Test:
+    tests = [compile_one(name) for name in _as_list(names)]
+    return tests[0] if len(tests) == 1 else lambda text: any(test(text) for test in tests)
+
+
+def _located(peerhost: _Test, unknown: bool) -> _Test:
+    """``peerhost`` for addresses, and ``unknown`` for what is none, remembered for a bounded number of hosts."""
+
+    @lru_cache(maxsize=4_096)  # parsing an address costs more than all the rest of a rule
+    def test(host: str) -> bool:
+        return unknown if _address(host) is None else peerhost(host)
+
+    return test
+
+
 def _compile_who(who: Who, allows: bool) -> Callable[[Publisher], bool]:
-    def any_of(names: Names | None, compile_one: Callable[[str], _Test]) -> list[_Test]:
-        return [compile_one(name) for name in _as_list(names or [])]
+    username = None if who.username is None else _any_of(who.username, _name_test)
+    clientid = None if who.clientid is None else _any_of(who.clientid, _name_test)
+    peerhost = None if who.peerhost is None else _located(_any_of(who.peerhost, _host_test), not allows)
 
-    usernames = any_of(who.username, _name_test)
-    clientids = any_of(who.clientid, _name_test)
-    hosts = any_of(who.peerhost, _host_test)
-
+    # An unknown address is never granted anything, and never let past a denial.
     def test(publisher: Publisher) -> bool:
-        if usernames:
-            name = publisher.username
-            if not name or not any(matches(name) for matches in usernames):
-                return False
-        if clientids:
-            name = publisher.client_id
-            if not name or not any(matches(name) for matches in clientids):
-                return False
-        if hosts:
-            host = publisher.peer_host
-            if _address(host) is None:
-                # Where a peer comes from is unknown: nothing may be granted for it, and nothing let through.
-                return not allows
-            return any(matches(host) for matches in hosts)
-        return True
+        if username is not None and not (publisher.username and username(publisher.username)):
+            return False
+        if clientid is not None and not (publisher.client_id and clientid(publisher.client_id)):
+            return False
+        return peerhost is None or peerhost(publisher.peer_host)
 
     return test
