@@ -1,0 +1,359 @@
+"""``headrace.toml`` -> one checked :class:`Config`, or every error in it at once with file, line and path.
+
+Invariants: an unknown key anywhere is an error; a Config that was returned names only extensions that exist, with
+options they accept; relative paths start at the file's folder; the environment is read for secrets only, and not
+here. Opens nothing, listens nowhere and imports only the extensions that the file names.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from broker.acl import AclRule
+from broker.auth import AuthProvider
+from broker.settings import BrokerLimits, ListenerSettings
+from core.errors import ConfigError, ExtensionError
+from core.registry import Registry, did_you_mean
+from headrace import toml_lines
+from headrace.decoding import ConfigErrors, Decoder
+from headrace.settings import (
+    AdminSettings,
+    AuthSettings,
+    ConnectionChoice,
+    InboxSettings,
+    ProcessSettings,
+    SinkChoice,
+)
+from sinks.base import Sink
+from sinks.settings import DeliverySettings
+
+DEFAULT_FILE: Final = "headrace.toml"
+SINKS_GROUP: Final = "headrace.sinks"
+AUTH_GROUP: Final = "headrace.auth"
+SECTIONS: Final = ("listeners", "broker", "inbox", "auth", "acl", "connections", "sinks", "admin")
+"""The tables of the file, in the order in which the documentation tells of them."""
+_TOML_PLACE = re.compile(r" \(at (?:line (?P<line>\d+), column (?P<column>\d+)|end of document)\)$")
+
+
+@dataclass(frozen=True, slots=True)
+class SinkSpec:
+    """One ``[sinks.<name>]``, checked. ``tables`` is what the file says about it, for telling changes at a reload."""
+
+    name: str
+    kind: str
+    sink: type[Sink]
+    config: msgspec.Struct
+    connection: msgspec.Struct | None
+    delivery: DeliverySettings
+    optional: bool
+    tables: tuple[Mapping[str, Any], Mapping[str, Any] | None]
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderSpec:
+    """One name of ``auth.providers`` with its class and options."""
+
+    name: str
+    provider: type[AuthProvider]
+    config: msgspec.Struct
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """A whole configuration; ``tables`` is the parsed file, ``lines`` where its keys stand."""
+
+    file: str
+    base_dir: Path
+    process: ProcessSettings
+    listeners: Mapping[str, ListenerSettings]
+    broker: BrokerLimits
+    inbox: InboxSettings
+    allow_anonymous: bool
+    providers: tuple[ProviderSpec, ...]
+    acl: tuple[AclRule, ...]
+    sinks: Mapping[str, SinkSpec]
+    admin: AdminSettings | None
+    tables: Mapping[str, Any] = field(repr=False)
+    lines: Mapping[toml_lines.Path, int] = field(repr=False)
+
+    @property
+    def data_dir(self) -> Path | None:
+        return None if self.process.data_dir is None else self.base_dir / self.process.data_dir
+
+    def rule_sources(self) -> list[tuple[str, str]]:
+        """The path and text of every rule file, in the order of the patterns and then of the names; ConfigErrors."""
+        decoder = Decoder(self.file, self.base_dir, self.lines)
+        paths: dict[Path, None] = {}
+        for index, pattern in enumerate(self.process.rules):
+            found = [path for path in _expand(self.base_dir, pattern) if path.is_file()]
+            if not found:
+                decoder.fail(("rules", index), f"no file matches {pattern!r} in {_shown(self.base_dir)}")
+            paths.update(dict.fromkeys(found))
+        sources = []
+        for path in paths:
+            try:
+                sources.append((_shown(path), path.read_text(encoding="utf-8")))
+            except OSError as error:
+                decoder.errors.append(ConfigError(f"cannot be read: {error.strerror}", file=_shown(path)))
+            except UnicodeDecodeError as error:
+                decoder.errors.append(ConfigError(f"is not UTF-8 at byte {error.start}", file=_shown(path)))
+        if decoder.errors:
+            raise ConfigErrors(decoder.errors)
+        return sources
+
+
+def _expand(base_dir: Path, pattern: str) -> Iterator[Path]:
+    absolute = Path(pattern)
+    if absolute.is_absolute():
+        yield from sorted(Path(absolute.anchor).glob(str(absolute.relative_to(absolute.anchor))))
+    else:
+        yield from sorted(base_dir.glob(pattern))
+
+
+def _shown(path: Path) -> str:
+    """A path as the user would write it: relative where it lies below the working directory."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+def load(file: str | Path) -> Config:
+    """Read and check a configuration file; ConfigErrors with everything that is wrong."""
+    path = Path(file)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigErrors([ConfigError("there is no such file", file=str(file))]) from None
+    except UnicodeDecodeError as error:
+        raise ConfigErrors([ConfigError(f"is not UTF-8 at byte {error.start}", file=str(file))]) from None
+    except OSError as error:
+        raise ConfigErrors([ConfigError(f"cannot be read: {error.strerror}", file=str(file))]) from None
+    return parse(text, file=str(file), base_dir=path.resolve().parent)
+
+
+def parse(text: str, *, file: str, base_dir: Path) -> Config:
+    """The same from text; ``file`` is how errors name it."""
+    try:
+        tables = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigErrors([_syntax_error(str(error), text, file)]) from None
+    lines = toml_lines.key_lines(text)
+    decoder = Decoder(file, base_dir, lines)
+    config = _Reader(decoder, tables).config()
+    if config is None or decoder.errors:
+        raise ConfigErrors(decoder.errors)
+    return config
+
+
+def _syntax_error(message: str, text: str, file: str) -> ConfigError:
+    found = _TOML_PLACE.search(message)
+    place = f"{file}:{text.count(chr(10)) + 1}"
+    if found:
+        message = message[: found.start()]
+        if found["line"]:
+            place = f"{file}:{found['line']}:{found['column']}"
+    return ConfigError(f"not TOML: {message}", file=place)
+
+
+class _Reader:
+    """Decodes the sections of one file; what is wrong goes to the decoder's errors."""
+
+    def __init__(self, decoder: Decoder, tables: dict[str, Any]) -> None:
+        self.decoder = decoder
+        self.tables = tables
+        self.sink_types = Registry(SINKS_GROUP, Sink)  # type: ignore[type-abstract]
+        self.auth_types = Registry(AUTH_GROUP, AuthProvider)  # type: ignore[type-abstract]
+
+    def config(self) -> Config | None:
+        decoder = self.decoder
+        top = {name: value for name, value in self.tables.items() if name not in SECTIONS}
+        known = {field.encode_name for field in msgspec.structs.fields(ProcessSettings)}
+        for key in [key for key in top if key not in known]:
+            decoder.unknown((), key, [*known, *SECTIONS])
+            del top[key]
+        process = decoder.struct(ProcessSettings, top, ())
+        listeners = self._each("listeners", lambda value, path: decoder.struct(ListenerSettings, value, path))
+        broker = decoder.struct(BrokerLimits, self.tables.get("broker", {}), ("broker",))
+        inbox = decoder.struct(InboxSettings, self.tables.get("inbox", {}), ("inbox",))
+        auth, providers = self._auth()
+        acl = decoder.value(list[AclRule], self.tables.get("acl", []), ("acl",))
+        connections = self._each("connections", self._connection)
+        sinks = self._each("sinks", lambda value, path: self._sink(value, path, connections))
+        admin = None
+        if "admin" in self.tables:
+            admin = decoder.struct(AdminSettings, self.tables["admin"], ("admin",))
+        if not listeners and not decoder.errors:
+            decoder.fail((), "there is no [listeners.<name>]: nothing could connect")
+        if decoder.errors or process is None or broker is None or inbox is None or auth is None:
+            return None
+        return Config(
+            file=decoder.file,
+            base_dir=decoder.base_dir,
+            process=process,
+            listeners=listeners,
+            broker=broker,
+            inbox=inbox,
+            allow_anonymous=auth.allow_anonymous,
+            providers=providers,
+            acl=tuple(acl),
+            sinks=sinks,
+            admin=admin,
+            tables=self.tables,
+            lines=decoder.lines,
+        )
+
+    def _each(self, section: str, decode: Callable[[Any, toml_lines.Path], Any]) -> dict[str, Any]:
+        """The tables of a section by name, those that are right."""
+        table = self.decoder.table(self.tables.get(section, {}), (section,)) or {}
+        decoded = {name: decode(value, (section, name)) for name, value in table.items()}
+        return {name: value for name, value in decoded.items() if value is not None}
+
+    def _auth(self) -> tuple[AuthSettings | None, tuple[ProviderSpec, ...]]:
+        table = self.decoder.table(self.tables.get("auth", {}), ("auth",))
+        if table is None:
+            return None, ()
+        names = {field.encode_name for field in msgspec.structs.fields(AuthSettings)}
+        listed = [name for name in _list_of_texts(table.get("providers")) if name not in names]
+        auth = self.decoder.struct(
+            AuthSettings, {key: value for key, value in table.items() if key in names}, ("auth",)
+        )
+        for key in table:
+            if key not in names and key not in listed:
+                if isinstance(table[key], dict):
+                    hint = did_you_mean(key, listed) or f"`auth.providers` names {', '.join(listed) or 'none'}"
+                    self.decoder.fail(("auth", key), "settings of a provider that is not used", hint)
+                else:
+                    self.decoder.unknown(("auth",), key, [*names, *listed])
+        specs = []
+        for index, name in enumerate(listed):
+            try:
+                provider = self.auth_types.load(name)
+            except ExtensionError as error:
+                self.decoder.fail(("auth", "providers", index), str(error))
+                continue
+            config = self.decoder.struct(provider.Config, table.get(name, {}), ("auth", name))
+            if config is not None:
+                specs.append(ProviderSpec(name, provider, config))
+        return auth, tuple(specs)
+
+    def _load_sink(self, name: str, path: toml_lines.Path) -> type[Sink] | None:
+        try:
+            return self.sink_types.load(name)
+        except ExtensionError as error:
+            self.decoder.fail(path, str(error))
+            return None
+
+    def _connection(self, value: Any, path: toml_lines.Path) -> tuple[str, msgspec.Struct] | None:
+        table = self.decoder.table(value, path)
+        if table is None:
+            return None
+        choice = self.decoder.struct(ConnectionChoice, {k: table[k] for k in ("type",) if k in table}, path)
+        if choice is None or (sink := self._load_sink(choice.type, (*path, "type"))) is None:
+            return None
+        if sink.connection_type != choice.type:
+            self.decoder.fail((*path, "type"), f"sinks of type {choice.type!r} need no connection")
+            return None
+        own = {key: item for key, item in table.items() if key != "type"}
+        connection = self.decoder.struct(sink.Connection, own, path)
+        return None if connection is None else (choice.type, connection)
+
+    def _sink(
+        self, value: Any, path: toml_lines.Path, connections: Mapping[str, tuple[str, msgspec.Struct]]
+    ) -> SinkSpec | None:
+        table = self.decoder.table(value, path)
+        if table is None:
+            return None
+        choice = self.decoder.struct(SinkChoice, _part(table, SinkChoice), path)
+        if choice is None:
+            return None
+        kind, shared = choice.type, None
+        if choice.connection is not None:
+            known = self.tables.get("connections", {})
+            if choice.connection not in known:
+                hint = did_you_mean(choice.connection, known) or f"known are {', '.join(known) or 'none'}"
+                place = (*path, "connection")
+                self.decoder.fail(place, f"there is no [connections.{choice.connection}]", hint)
+                return None
+            shared = connections.get(choice.connection)
+            if shared is None:  # it is wrong itself and has been reported
+                return None
+            kind = kind or shared[0]
+        if kind is None:
+            self.decoder.fail(path, "needs a `type` or a `connection`")
+            return None
+        sink = self._load_sink(kind, (*path, "type"))
+        if sink is None:
+            return None
+        if shared is not None and sink.connection_type != shared[0]:
+            needs = f"one of type {sink.connection_type!r}" if sink.connection_type else "no connection"
+            message = f"a sink of type {kind!r} needs {needs}, {choice.connection!r} is of type {shared[0]!r}"
+            self.decoder.fail((*path, "connection"), message)
+            return None
+        return self._options(table, path, choice, kind, sink, shared)
+
+    def _options(
+        self,
+        table: dict[str, Any],
+        path: toml_lines.Path,
+        choice: SinkChoice,
+        kind: str,
+        sink: type[Sink],
+        shared: tuple[str, msgspec.Struct] | None,
+    ) -> SinkSpec | None:
+        """Deal the keys of a sink's table out to the structs they belong to."""
+        inline = shared is None and sink.connection_type is not None
+        owners: list[type[msgspec.Struct]] = [
+            SinkChoice,
+            sink.Config,
+            DeliverySettings,
+            *([sink.Connection] if inline else []),
+        ]
+        names = {name for owner in owners for name in _names(owner)}
+        before = len(self.decoder.errors)
+        for key in table:
+            if key in names:
+                continue
+            if shared is not None and key in _names(sink.Connection):
+                place = f"connections.{choice.connection}"
+                self.decoder.fail((*path, key), f"belongs to [{place}], which this sink uses")
+            else:
+                self.decoder.unknown(path, key, names)
+        config = self.decoder.struct(sink.Config, _part(table, sink.Config), path)
+        delivery = self.decoder.struct(DeliverySettings, _part(table, DeliverySettings), path)
+        connection = shared[1] if shared else None
+        if inline:
+            connection = self.decoder.struct(sink.Connection, _part(table, sink.Connection), path)
+        if len(self.decoder.errors) > before or config is None or delivery is None:
+            return None
+        return SinkSpec(
+            name=str(path[-1]),
+            kind=kind,
+            sink=sink,
+            config=config,
+            connection=connection,
+            delivery=delivery,
+            optional=choice.optional,
+            tables=(table, self.tables["connections"][choice.connection] if choice.connection else None),
+        )
+
+
+def _names(kind: Any) -> set[str]:
+    return {field.encode_name for field in msgspec.structs.fields(kind)}
+
+
+def _part(table: Mapping[str, Any], kind: type[msgspec.Struct]) -> dict[str, Any]:
+    """Those keys of a table that belong to a struct."""
+    names = _names(kind)
+    return {key: value for key, value in table.items() if key in names}
+
+
+def _list_of_texts(value: Any) -> list[str]:
+    return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []

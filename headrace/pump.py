@@ -1,0 +1,157 @@
+"""Inbox -> rules -> deliveries, once per loop turn in which something came in.
+
+Invariants: batches reach a delivery in the order in which the rules produced them; a batch that a full delivery
+refused, and every later one for it, waits here, and while any waits nothing more is taken from the inbox: that
+fills up, and the broker stops reading its QoS 1 and 2 publishers. Nothing here awaits or runs per message.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, Protocol
+
+from core.clock import Clock
+from core.inbox import Inbox
+from core.message import Batch, Message
+from core.metrics import Metrics
+
+_log = logging.getLogger("headrace.pump")
+
+SLICE: Final = 2_000
+"""Messages per turn: after a pause the inbox may be full, and the loop has sockets to serve as well."""
+
+
+class Processor(Protocol):
+    """The half of ``rules.runtime.Engine`` that the pump needs."""
+
+    def process(self, messages: Sequence[Message], now: int) -> list[Batch]: ...
+
+    def advance(self, now: int) -> list[Batch]: ...
+
+
+class Outlet(Protocol):
+    """The half of ``sinks.delivery.Delivery`` that the pump needs."""
+
+    def offer(self, batch: Batch) -> bool: ...
+
+
+class Pump:
+    """``outlets`` is asked by target at every batch; the owner may replace it between two turns.
+
+    ``on_taken`` is called after messages left the inbox, so that paused publishers can be read again.
+    """
+
+    def __init__(
+        self,
+        engine: Processor,
+        clock: Clock,
+        metrics: Metrics,
+        on_taken: Callable[[], None],
+    ) -> None:
+        self.outlets: Mapping[str, Outlet] = {}
+        self._engine = engine
+        self._clock = clock
+        self._on_taken = on_taken
+        self._loop = asyncio.get_running_loop()
+        self._inbox: Inbox | None = None
+        self._waiting: Sequence[Message] = ()
+        self._held: list[tuple[Outlet, Batch]] = []
+        self._scheduled = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._failures = metrics.counter(
+            "headrace_pump_failures_total", "Times that the rules failed in a way that is a defect of headrace"
+        )
+        metrics.read(
+            "headrace_pump_held_rows",
+            "Rows that wait for a full sink and keep the rules from running",
+            "gauge",
+            lambda: [((), self.held_rows)],
+        )
+
+    def attach(self, inbox: Inbox) -> None:
+        """Name the inbox to take from; it needs :meth:`wake` to be made, so it comes second."""
+        self._inbox = inbox
+
+    @property
+    def held_rows(self) -> int:
+        return sum(len(batch.rows) for _, batch in self._held)
+
+    @property
+    def unprocessed(self) -> int:
+        """Messages that were taken from the inbox and wait for their turn."""
+        return len(self._waiting)
+
+    def wake(self) -> None:
+        """The inbox has messages: run at the end of this loop turn."""
+        if not self._scheduled:
+            self._scheduled = True
+            self._idle.clear()
+            self._loop.call_soon(self._turn)
+
+    def on_room(self) -> None:
+        """A delivery has room again: hand on what waits for it, then go on."""
+        held, self._held = self._held, []
+        for outlet, batch in held:
+            self._offer(outlet, batch)
+        if not self._held:
+            self.wake()
+
+    def advance(self) -> None:
+        """Let the rules act on the time that has passed."""
+        if not self._held:
+            self._hand_on(self._engine.advance(self._clock.now()))
+
+    def forget(self, outlet: Outlet) -> int:
+        """Drop what waits for a delivery that is closed for good, and return the number of rows."""
+        lost = sum(len(batch.rows) for owner, batch in self._held if owner is outlet)
+        self._held = [(owner, batch) for owner, batch in self._held if owner is not outlet]
+        if lost and not self._held:
+            self.wake()
+        return lost
+
+    async def idle(self) -> None:
+        """Return when the inbox is empty, all its messages are processed and no batch is held."""
+        await self._idle.wait()
+
+    def _turn(self) -> None:
+        self._scheduled = False
+        if self._held or self._inbox is None:
+            return
+        messages = self._waiting or self._inbox.take()
+        if len(messages) > SLICE:
+            self._waiting = messages[SLICE:]
+            messages = messages[:SLICE]
+        else:
+            self._waiting = ()
+        if messages:
+            try:
+                batches = self._engine.process(messages, self._clock.now())
+            except Exception:  # noqa: BLE001 - see below
+                # Rules report what is wrong with data themselves; this is a defect, and must not end the service.
+                self._failures.value += len(messages)
+                _log.exception("a defect in the rule engine lost %d messages", len(messages))
+            else:
+                self._hand_on(batches)
+        if self._waiting:
+            self.wake()
+            return
+        if messages:
+            self._on_taken()
+        if not self._scheduled and not self._held:
+            self._idle.set()
+
+    def _hand_on(self, batches: list[Batch]) -> None:
+        outlets = self.outlets
+        for batch in batches:
+            self._offer(outlets[batch.target], batch)
+
+    def _offer(self, outlet: Outlet, batch: Batch) -> None:
+        # Behind a held batch others of the same delivery queue up, for their order's sake.
+        if self._held and any(owner is outlet for owner, _ in self._held):
+            self._held.append((outlet, batch))
+        elif not outlet.offer(batch):
+            self._held.append((outlet, batch))
+            self._idle.clear()

@@ -1,0 +1,73 @@
+"""The sections of ``headrace.toml`` that belong to the process itself; the others sit beside the code they configure.
+
+Each is a msgspec struct that knows its keys, types and defaults; the reference page and the JSON Schema are made
+from them. Reading the file is the business of ``headrace.config``.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+
+from core.clock import SECOND
+from core.settings import Bind, Duration
+
+Positive = Annotated[int, msgspec.Meta(ge=1)]
+LogLevel = Literal["debug", "info", "warning", "error"]
+
+
+class ProcessSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
+    """The keys at the top of the file."""
+
+    data_dir: str | None = None
+    """Folder for the files of the service; it is made where it is missing."""
+    rules: list[str] = []
+    """Rule files: paths or patterns such as ``rules/*.sql``; each must match at least one file."""
+    shutdown_timeout: Duration = Duration(10 * SECOND)
+    """How long a stop waits for rows to reach their destinations; what is left then is reported as lost."""
+    log_level: LogLevel = "info"
+    """The least severe lines that are written to standard error."""
+    event_loop: Literal["auto", "uvloop", "asyncio"] = "auto"
+    """``auto`` takes uvloop where it is installed."""
+
+
+class InboxSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
+    """``[inbox]``: accepted messages that wait for the rules, in memory."""
+
+    max_messages: Positive = 100_000
+    """When so many wait, QoS 1 and 2 publishers are no longer read; QoS 0 messages are dropped and counted."""
+
+
+class AuthSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
+    """``[auth]``: who may connect. ``[auth.<provider>]`` holds a provider's own settings."""
+
+    providers: list[str] = []
+    """Names of providers, asked in this order; the first that knows the client decides."""
+    allow_anonymous: bool = False
+    """Let clients in that give no username. Nobody else gets in without a provider."""
+
+
+class AdminSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
+    """``[admin]``: the HTTP server of health, readiness and metrics; without this section there is none."""
+
+    bind: Bind = Bind("127.0.0.1", 18083)
+    """Address and port; anybody who reaches it may read the metrics, so keep it on a private network."""
+
+
+class ConnectionChoice(msgspec.Struct, kw_only=True, frozen=True):
+    """``[connections.<name>]``: what several sinks share. Its other keys depend on ``type``."""
+
+    type: str
+    """The kind of far side; its keys are those of the sinks of that kind."""
+
+
+class SinkChoice(msgspec.Struct, kw_only=True, frozen=True):
+    """``[sinks.<name>]``: one destination. Other keys: those of its type, and ``batch``, ``buffer``, ``retry``."""
+
+    type: str | None = None
+    """The sink's type; may be left out where ``connection`` says it."""
+    connection: str | None = None
+    """The name of a ``[connections.<name>]``; without it the connection's keys stand here."""
+    optional: bool = False
+    """The service counts as ready (``/readyz``) even while this destination cannot be reached."""
