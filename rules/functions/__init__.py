@@ -22,6 +22,7 @@ from rules.functions import (
     strings,
     system,
     temporal,
+    terms,
     topics,
 )
 from rules.functions.base import FunctionError, FunctionTable, Parameter, ScalarFunction
@@ -53,6 +54,7 @@ _CATEGORIES = tuple(
         temporal,
         encoding,
         bits,
+        terms,
         topics,
         system,
     )

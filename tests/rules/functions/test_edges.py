@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import zlib
 from decimal import Decimal
 from typing import Any
 
@@ -209,6 +210,13 @@ VALUES: list[tuple[str, tuple[Any, ...], Any]] = [
     ("subbits", (b"\x3c\x00", 1, 16, "float"), 1.0),
     ("subbits", (b"\xff\xff", 1, 8, "bits"), b"\xff"),
     ("subbits", (BitString(0b101, 3), 2, 2), 1),
+    # Erlang terms
+    ("term_encode", ([1, 2],), b"\x83k\x00\x02\x01\x02"),
+    ("term_encode", ([True, 300],), b"\x83l\x00\x00\x00\x02w\x04trueb\x00\x00\x01\x2cj"),
+    ("term_encode", ({"a": -(2**31) - 1},), b"\x83t\x00\x00\x00\x01m\x00\x00\x00\x01an\x04\x01\x01\x00\x00\x80"),
+    ("term_decode", (b"\x83h\x02a\x01d\x00\x02ok",), [1, "ok"]),
+    ("term_decode", (b"\x83P\x00\x00\x00\x02" + zlib.compress(b"a\x05"),), 5),
+    ("term_decode", (b"\x83w\x09undefined",), MISSING),
     # topics
     ("contains_topic", ([{"topic": "a/#"}], "a/b"), False),
     ("contains_topic_match", ([{"topic": "x"}, {"topic": "a/#", "qos": 1}], "a/b", 1), True),
@@ -319,6 +327,13 @@ ERRORS: list[tuple[str, tuple[Any, ...], str]] = [
     ("base64_decode", ("+/==", "urlsafe"), ARGUMENT),
     ("gunzip", ("no gzip",), ARGUMENT),
     ("unzip", (b"\xcb\x48",), ARGUMENT),
+    ("term_decode", ("abc",), ARGUMENT),
+    ("term_decode", (b"\x83",), ARGUMENT),
+    ("term_decode", (b"\x83a\x01\x00",), ARGUMENT),
+    ("term_decode", (b"\x83l\xff\xff\xff\xffa",), ARGUMENT),
+    ("term_decode", (b"\x83P\xff\xff\xff\xff",), "result_too_large"),
+    ("term_decode", (b"\x83" + b"h\x01" * 50_000,), ARGUMENT),
+    ("term_decode", (b"\x83Xpid",), ARGUMENT),
     ("bitsl", (1, 10**9), "result_too_large"),
     ("bitand", (1.0, 1), ARGUMENT),
     ("subbits", (b"\xff", -1), ARGUMENT),
@@ -360,6 +375,11 @@ def test_arguments_are_never_changed(functions: FunctionTable) -> None:
     functions["mput"].call(["a", "b"], 2, document)
     functions["map_put"].call("c.d", 2, document)
     assert document == {"a": {"b": 1}, "c": [1]}
+
+
+def test_terms_come_back(functions: FunctionTable) -> None:
+    value = {"a": [1, -1, 2**40, -(2**3000), 1.5, None, True, MISSING], "b": {"": []}, "c": list(range(300))}
+    assert functions["term_decode"].call(functions["term_encode"].call(value)) == value
 
 
 def test_a_small_payload_cannot_become_a_huge_value(functions: FunctionTable) -> None:
