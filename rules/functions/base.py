@@ -125,23 +125,25 @@ class Kind(NamedTuple):
     accepts: Mapping[type, Callable[[Any], Any] | None] | None  # None accepts everything
 
 
-def _decode(value: bytes) -> str:
+def decode_text(value: bytes) -> str:
+    """The text that these bytes are; Refusal where they are not UTF-8."""
     try:
         return value.decode()
     except UnicodeDecodeError:
         raise Refusal(f"{shown(value)} is not UTF-8 text") from None
 
 
-def _encode(value: str) -> bytes:
+def encode_text(value: str) -> bytes:
     try:
         return value.encode()
     except UnicodeEncodeError:
         raise Refusal(f"{shown(value)} cannot be written as UTF-8") from None
 
 
-Text = Annotated[str, Kind("a string", frozenset({Type.TEXT}), {str: None, bytes: _decode, BitString: _decode})]
+Text = Annotated[str, Kind("a string", frozenset({Type.TEXT}), {str: None, bytes: decode_text, BitString: decode_text})]
 Binary = Annotated[
-    bytes, Kind("a string or binary", frozenset({Type.TEXT, Type.BYTES}), {bytes: None, BitString: None, str: _encode})
+    bytes,
+    Kind("a string or binary", frozenset({Type.TEXT, Type.BYTES}), {bytes: None, BitString: None, str: encode_text}),
 ]
 Boolean = Annotated[bool, Kind("a boolean", frozenset({Type.BOOLEAN}), {bool: None})]
 Int = Annotated[int, Kind("an integer", frozenset({Type.BIGINT}), {int: None})]
@@ -229,8 +231,19 @@ def _plan(slots: Sequence[Slot], args: Sequence[Any]) -> _Plan:
 
 
 def checked(name: str, function: Callable[..., Any], slots: tuple[Slot, ...]) -> Callable[..., Any]:
-    """``function`` behind its type checks. The types of a call's arguments decide what is to be done with them,
-    so that is worked out once per combination of types and looked up afterwards."""
+    """``function`` behind its type checks, with every failure as a FunctionError."""
+    if all(slot.kind.accepts is None for slot in slots):
+
+        def call_unchecked(*args: Any) -> Any:
+            try:
+                return function(*args)
+            except (ValueError, ArithmeticError, RecursionError) as error:
+                raise _failure(name, args, error) from error
+
+        return call_unchecked
+
+    # The types of a call's arguments decide what is to be done with them, so that is worked out once per
+    # combination of types and looked up afterwards.
     plans: dict[tuple[type, ...], _Plan] = {}
 
     def call(*args: Any) -> Any:
@@ -246,13 +259,17 @@ def checked(name: str, function: Callable[..., Any], slots: tuple[Slot, ...]) ->
                     value if convert is None else convert(value) for convert, value in zip(plan, args, strict=True)
                 )
             return function(*args)
-        except Refusal as refusal:
-            raise FunctionError(name, str(refusal), refusal.code) from None
         except (ValueError, ArithmeticError, RecursionError) as error:
-            given = ", ".join(shown(value) for value in args)
-            raise FunctionError(name, f"no result for {given}: {error}") from error
+            raise _failure(name, args, error) from error
 
     return call
+
+
+def _failure(name: str, args: Sequence[Any], error: Exception) -> FunctionError:
+    if isinstance(error, Refusal):
+        return FunctionError(name, str(error), error.code)
+    given = ", ".join(shown(value) for value in args[:4])
+    return FunctionError(name, f"no result for {given}: {error}")
 
 
 Body = TypeVar("Body", bound=Callable[..., Any])

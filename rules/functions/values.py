@@ -14,7 +14,7 @@ import msgspec
 from core.errors import PayloadError
 from core.message import MISSING, Missing, Type
 from formats.json import decode_document, encode_document
-from rules.functions.base import Kind, Refusal, check_size, shown
+from rules.functions.base import Kind, Refusal, check_size, decode_text, shown
 
 
 def canonical(data: bytes) -> str | bytes:
@@ -39,10 +39,7 @@ def text_of(value: Any) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, bytes):
-        try:
-            return value.decode()
-        except UnicodeDecodeError:
-            raise Refusal(f"{shown(value)} is not UTF-8 text") from None
+        return decode_text(value)
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float):
