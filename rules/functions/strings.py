@@ -153,9 +153,6 @@ def join_to_sql_values_string(items: Array) -> str:
     return _joined([_sql_literal(item) for item in items], ", ")
 
 
-_BLANK: Final = " "
-
-
 @scalar(
     Type.TEXT,
     ("pad('abc', 5)", "abc  "),
@@ -163,7 +160,7 @@ _BLANK: Final = " "
     ("pad('hello', 8, 'both')", " hello  "),
     ("pad('abc', 5, 'trailing', 'ex')", "abcexex"),
 )
-def pad(text: Text, length: Int, side: Text = "trailing", filler: Text = _BLANK) -> str:
+def pad(text: Text, length: Int, side: Text = "trailing", filler: Text = " ") -> str:
     """The text filled up to `length` characters on the `trailing`, `leading` or on `both` sides (the odd one
     behind). `filler` counts as one character, whatever its length."""
     _choice(side, "trailing", "leading", "both")
