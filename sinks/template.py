@@ -1,0 +1,102 @@
+"""Texts with ``${column}`` in them, compiled once and bound to a schema (EMQX's template rules, 5.8).
+
+* ``${a}`` is a column, ``${a.b}`` a step into its value; a leading dot is ignored, ``${.}`` and ``${}`` are the whole
+  row as JSON, ``${$}`` is a dollar sign; everything else is literal, an unclosed ``${`` too.
+* A step into text or bytes reads them as JSON. What is not there renders as ``undefined``; there are no indexes.
+* Texts and bytes render as they are, integers in decimal, floats with 1 to 10 decimals, booleans and null as in
+  JSON, lists and objects as JSON, a TIMESTAMP column in RFC 3339.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgspec
+
+from core.message import MISSING, Missing, Row, Schema, Type
+from formats.json import decode_document, encode_document
+from sinks.encoding import rfc3339, row_encoder
+
+_PLACEHOLDER: Final = re.compile(r"\$\{([^{}]*)\}")
+
+Renderer = Callable[[Row], bytes]
+
+
+def render_value(value: Any) -> bytes:
+    """One value as it stands in a rendered text."""
+    if isinstance(value, bytes):
+        return value
+    if isinstance(value, str):
+        return value.encode("utf-8", "surrogatepass")
+    if isinstance(value, Missing):
+        return b"undefined"
+    if isinstance(value, float):
+        whole, dot, decimals = f"{value:.10f}".partition(".")
+        return f"{whole}{dot}{decimals.rstrip('0') or '0'}".encode() if dot else whole.encode()
+    return encode_document(value)
+
+
+def _step(value: Any, key: str) -> Any:
+    if isinstance(value, str | bytes):
+        try:
+            value = decode_document(value)
+        except (msgspec.DecodeError, UnicodeError, RecursionError):
+            return MISSING
+    return value.get(key, MISSING) if isinstance(value, dict) else MISSING
+
+
+class Template:
+    """A parsed text; ``constant`` is its text where it has no placeholder, else None."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self._parts: list[bytes | str] = []  # literal bytes, or the name in a placeholder
+        end = 0
+        for found in _PLACEHOLDER.finditer(text):
+            self._literal(text[end : found.start()])
+            end = found.end()
+            if found[1] == "$":
+                self._literal("$")
+            else:
+                self._parts.append(found[1].removeprefix("."))
+        self._literal(text[end:])
+        names = [part for part in self._parts if isinstance(part, str)]
+        self.constant = None if names else b"".join(part for part in self._parts if isinstance(part, bytes)).decode()
+
+    def _literal(self, text: str) -> None:
+        if text:
+            self._parts.append(text.encode())
+
+    def bind(self, schema: Schema) -> Renderer:
+        """A function that renders rows of ``schema``; PayloadError for a value that has no text."""
+        if self.constant is not None:
+            constant = self.constant.encode()
+            return lambda _: constant
+        parts = [self._renderer(part, schema) for part in self._parts]
+        if len(parts) == 1:
+            return parts[0]
+        return lambda row: b"".join([part(row) for part in parts])
+
+    @staticmethod
+    def _renderer(part: bytes | str, schema: Schema) -> Renderer:
+        if isinstance(part, bytes):
+            return lambda _: part
+        if not part:
+            return row_encoder(schema)
+        column, *steps = [part] if part in schema.names else part.split(".")
+        if column not in schema.names:
+            return lambda _: b"undefined"
+        index = schema.names.index(column)
+        instants = schema.types[index] is Type.TIMESTAMP and not steps
+
+        def render(row: Row) -> bytes:
+            value = row[index]
+            for key in steps:
+                value = _step(value, key)
+            if instants and type(value) is int:
+                return rfc3339(value).encode()
+            return render_value(value)
+
+        return render
