@@ -12,7 +12,7 @@ import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -65,9 +65,16 @@ class ProviderSpec:
     config: msgspec.Struct
 
 
+class RuleText(NamedTuple):
+    """A rule file: its path as the user would write it, and what stands in it."""
+
+    path: str
+    text: str
+
+
 @dataclass(frozen=True, slots=True)
 class Config:
-    """A whole configuration; ``tables`` is the parsed file, ``lines`` where its keys stand."""
+    """A whole configuration with its rules; ``tables`` is the parsed file, ``lines`` where its keys stand."""
 
     file: str
     base_dir: Path
@@ -80,6 +87,7 @@ class Config:
     acl: tuple[AclRule, ...]
     sinks: Mapping[str, SinkSpec]
     admin: AdminSettings | None
+    rules: tuple[RuleText, ...]
     tables: Mapping[str, Any] = field(repr=False)
     lines: Mapping[toml_lines.Path, int] = field(repr=False)
 
@@ -87,26 +95,37 @@ class Config:
     def data_dir(self) -> Path | None:
         return None if self.process.data_dir is None else self.base_dir / self.process.data_dir
 
-    def rule_sources(self) -> list[tuple[str, str]]:
-        """The path and text of every rule file, in the order of the patterns and then of the names; ConfigErrors."""
-        decoder = Decoder(self.file, self.base_dir, self.lines)
-        paths: dict[Path, None] = {}
-        for index, pattern in enumerate(self.process.rules):
-            found = [path for path in _expand(self.base_dir, pattern) if path.is_file()]
-            if not found:
-                decoder.fail(("rules", index), f"no file matches {pattern!r} in {_shown(self.base_dir)}")
-            paths.update(dict.fromkeys(found))
-        sources = []
-        for path in paths:
-            try:
-                sources.append((_shown(path), path.read_text(encoding="utf-8")))
-            except OSError as error:
-                decoder.errors.append(ConfigError(f"cannot be read: {error.strerror}", file=_shown(path)))
-            except UnicodeDecodeError as error:
-                decoder.errors.append(ConfigError(f"is not UTF-8 at byte {error.start}", file=_shown(path)))
-        if decoder.errors:
-            raise ConfigErrors(decoder.errors)
-        return sources
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What could be made out of a file, right or wrong: ``config`` is None where ``errors`` has any.
+
+    ``targets`` are the sinks that the file names, also those with errors, so that rules can be checked all the same.
+    """
+
+    config: Config | None
+    errors: tuple[ConfigError, ...]
+    sources: tuple[RuleText, ...] = ()
+    targets: tuple[str, ...] = ()
+
+
+def _rule_texts(decoder: Decoder, patterns: Any) -> tuple[RuleText, ...]:
+    """The text of every rule file, in the order of the patterns and then of the names."""
+    paths: dict[Path, None] = {}
+    for index, pattern in enumerate(_list_of_texts(patterns)):
+        found = [path for path in _expand(decoder.base_dir, pattern) if path.is_file()]
+        if not found:
+            decoder.fail(("rules", index), f"no file matches {pattern!r} in {_shown(decoder.base_dir)}")
+        paths.update(dict.fromkeys(found))
+    texts = []
+    for path in paths:
+        try:
+            texts.append(RuleText(_shown(path), path.read_text(encoding="utf-8")))
+        except OSError as error:
+            decoder.errors.append(ConfigError(f"cannot be read: {error.strerror}", file=_shown(path)))
+        except UnicodeDecodeError as error:
+            decoder.errors.append(ConfigError(f"is not UTF-8 at byte {error.start}", file=_shown(path)))
+    return tuple(texts)
 
 
 def _expand(base_dir: Path, pattern: str) -> Iterator[Path]:
@@ -126,31 +145,45 @@ def _shown(path: Path) -> str:
 
 
 def load(file: str | Path) -> Config:
-    """Read and check a configuration file; ConfigErrors with everything that is wrong."""
+    """Read and check a configuration file; ConfigErrors with everything that is wrong, but for what rules say."""
+    survey = inspect(file)
+    if survey.config is None:
+        raise ConfigErrors(survey.errors)
+    return survey.config
+
+
+def inspect(file: str | Path) -> Survey:
+    """Read and check a configuration file; errors are in the result."""
     path = Path(file)
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise ConfigErrors([ConfigError("there is no such file", file=str(file))]) from None
-    except UnicodeDecodeError as error:
-        raise ConfigErrors([ConfigError(f"is not UTF-8 at byte {error.start}", file=str(file))]) from None
-    except OSError as error:
-        raise ConfigErrors([ConfigError(f"cannot be read: {error.strerror}", file=str(file))]) from None
-    return parse(text, file=str(file), base_dir=path.resolve().parent)
+        error = ConfigError("there is no such file", file=str(file), hint="-c FILE names another")
+    except UnicodeDecodeError as broken:
+        error = ConfigError(f"is not UTF-8 at byte {broken.start}", file=str(file))
+    except OSError as failed:
+        error = ConfigError(f"cannot be read: {failed.strerror}", file=str(file))
+    else:
+        return parse(text, file=str(file), base_dir=path.resolve().parent)
+    return Survey(None, (error,))
 
 
-def parse(text: str, *, file: str, base_dir: Path) -> Config:
+def parse(text: str, *, file: str, base_dir: Path) -> Survey:
     """The same from text; ``file`` is how errors name it."""
     try:
         tables = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise ConfigErrors([_syntax_error(str(error), text, file)]) from None
-    lines = toml_lines.key_lines(text)
-    decoder = Decoder(file, base_dir, lines)
-    config = _Reader(decoder, tables).config()
-    if config is None or decoder.errors:
-        raise ConfigErrors(decoder.errors)
-    return config
+        return Survey(None, (_syntax_error(str(error), text, file),))
+    decoder = Decoder(file, base_dir, toml_lines.key_lines(text))
+    rules = _rule_texts(decoder, tables.get("rules"))
+    config = _Reader(decoder, tables).config(rules)
+    sinks = tables.get("sinks")
+    return Survey(
+        config=None if decoder.errors else config,
+        errors=ConfigErrors(decoder.errors).errors,
+        sources=rules,
+        targets=tuple(sinks) if isinstance(sinks, dict) else (),
+    )
 
 
 def _syntax_error(message: str, text: str, file: str) -> ConfigError:
@@ -172,7 +205,7 @@ class _Reader:
         self.sink_types = Registry(SINKS_GROUP, Sink)  # type: ignore[type-abstract]
         self.auth_types = Registry(AUTH_GROUP, AuthProvider)  # type: ignore[type-abstract]
 
-    def config(self) -> Config | None:
+    def config(self, rules: tuple[RuleText, ...]) -> Config | None:
         decoder = self.decoder
         top = {name: value for name, value in self.tables.items() if name not in SECTIONS}
         known = {field.encode_name for field in msgspec.structs.fields(ProcessSettings)}
@@ -206,6 +239,7 @@ class _Reader:
             acl=tuple(acl),
             sinks=sinks,
             admin=admin,
+            rules=rules,
             tables=self.tables,
             lines=decoder.lines,
         )

@@ -1,0 +1,200 @@
+"""The sinks of a configuration as running deliveries, and their exchange at a reload.
+
+Invariants: :meth:`Outlets.plan` touches nothing that runs, so a plan that fails has changed nothing; a sink whose
+tables in the file and whose rules' columns are the same keeps running; a sink that is replaced or gone drains in
+the background for at most ``drain_timeout`` before it is closed. What is lost there is logged with its count.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from core.clock import Clock
+from core.errors import ConfigError, HeadraceError
+from core.message import Batch, Message, Schema
+from core.metrics import Metrics
+from headrace.config import Config, SinkSpec
+from headrace.decoding import ConfigErrors, Decoder
+from headrace.ratelimit import RateLimit, suffix
+from sinks.base import Sink, SinkContext
+from sinks.delivery import Delivery
+
+_log = logging.getLogger("headrace.sinks")
+
+SchemasFor = Callable[[str], list[Schema]]
+Publish = Callable[[list[Message]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Outlet:
+    """One sink that runs, or that is about to."""
+
+    spec: SinkSpec
+    schemas: frozenset[Schema]
+    delivery: Delivery
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What :meth:`Outlets.apply` will do: start ``new``, and have ``outlets`` afterwards."""
+
+    outlets: Mapping[str, Outlet]
+    new: tuple[Outlet, ...]
+
+
+def build_sinks(
+    config: Config,
+    specs: list[SinkSpec],
+    schemas_for: SchemasFor,
+    clock: Clock,
+    publish: Publish,
+    stdout: BinaryIO | None = None,
+) -> dict[str, Sink]:
+    """An instance per sink, nothing opened; ConfigErrors with everything that the sinks object to."""
+    decoder = Decoder(config.file, config.base_dir, config.lines)
+    built: dict[str, Sink] = {}
+    for spec in specs:
+        context = SinkContext(
+            name=spec.name,
+            base_dir=config.base_dir,
+            schemas=tuple(schemas_for(spec.name)),
+            publish=publish,
+            clock=clock,
+            connection=spec.connection,
+            stdout=stdout,
+        )
+        try:
+            built[spec.name] = spec.sink(spec.config, context)
+        except ConfigError as error:
+            _place(decoder, spec, error)
+        except HeadraceError as error:
+            decoder.fail(("sinks", spec.name), str(error))
+        except Exception as error:  # noqa: BLE001 - an extension's constructor may raise anything
+            decoder.fail(("sinks", spec.name), f"{spec.kind} cannot be set up: {type(error).__name__}: {error}")
+    if decoder.errors:
+        raise ConfigErrors(decoder.errors)
+    return built
+
+
+def _place(decoder: Decoder, spec: SinkSpec, error: ConfigError) -> None:
+    """Say where in the file the setting stands that a sink objects to."""
+    key = tuple((error.path or "").split(".")) if error.path else ()
+    own, shared = spec.tables
+    if key and shared is not None and key[0] in shared and key[0] not in own:
+        decoder.fail(("connections", own["connection"], *key), error.message, error.hint)
+    else:
+        decoder.fail(("sinks", spec.name, *key), error.message, error.hint)
+
+
+class Outlets:
+    """The deliveries of the service; ``current`` by the sink's name."""
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        metrics: Metrics,
+        publish: Publish,
+        on_room: Callable[[], None],
+        forget: Callable[[Delivery], int],
+        stdout: BinaryIO | None = None,
+    ) -> None:
+        """``forget`` drops what waits for a delivery outside of it and returns the rows."""
+        self.current: Mapping[str, Outlet] = {}
+        self._clock = clock
+        self._metrics = metrics
+        self._publish = publish
+        self._on_room = on_room
+        self._forget = forget
+        self._stdout = stdout
+        self._limit = RateLimit()
+        self._lost: dict[str, int] = {}
+        self._retiring: set[asyncio.Task[None]] = set()
+
+    def plan(self, config: Config, schemas_for: SchemasFor) -> Plan:
+        """Build the sinks that are new or changed; ConfigErrors, and nothing has changed."""
+        kept: dict[str, Outlet] = {}
+        for name, outlet in self.current.items():
+            spec = config.sinks.get(name)
+            if spec is not None and _unchanged(outlet, spec, schemas_for):
+                kept[name] = outlet
+        specs = [spec for name, spec in config.sinks.items() if name not in kept]
+        sinks = build_sinks(config, specs, schemas_for, self._clock, self._publish, self._stdout)
+        new = tuple(Outlet(spec, frozenset(schemas_for(spec.name)), self._deliver(spec, sinks)) for spec in specs)
+        return Plan({**kept, **{outlet.spec.name: outlet for outlet in new}}, new)
+
+    def _deliver(self, spec: SinkSpec, sinks: Mapping[str, Sink]) -> Delivery:
+        return Delivery(
+            spec.name,
+            sinks[spec.name],
+            spec.delivery,
+            clock=self._clock,
+            metrics=self._metrics,
+            on_room=self._on_room,
+            on_dead=self._bury,
+        )
+
+    async def start(self, plan: Plan) -> None:
+        """Begin to open the new sinks of a plan; they connect in the background."""
+        for outlet in plan.new:
+            await outlet.delivery.start()
+
+    def swap(self, plan: Plan, drain_timeout: float) -> None:
+        """Make a started plan the current one; sinks that are no longer in it drain, then close."""
+        before, self.current = self.current, plan.outlets
+        for name, outlet in before.items():
+            if plan.outlets.get(name) is not outlet:
+                task = asyncio.get_running_loop().create_task(
+                    self._retire(outlet.delivery, drain_timeout), name=f"retire sink {name}"
+                )
+                self._retiring.add(task)
+                task.add_done_callback(self._retiring.discard)
+
+    async def _retire(self, delivery: Delivery, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await delivery.drain()
+        except TimeoutError:
+            pass
+        finally:
+            lost = await delivery.close() + self._forget(delivery)
+            if lost:
+                self._lost[delivery.name] = self._lost.get(delivery.name, 0) + lost
+                _log.error("sink %s was replaced or removed before %d rows could be delivered", delivery.name, lost)
+            else:
+                _log.info("sink %s was replaced or removed", delivery.name)
+
+    async def drain(self) -> None:
+        """Return when every sink has delivered what it has; cancel it to give up."""
+        await asyncio.gather(*[outlet.delivery.drain() for outlet in self.current.values()], *self._retiring)
+
+    async def close(self) -> dict[str, int]:
+        """Close every sink, at once; the rows that each could not deliver since the start, where there were any."""
+        for task in self._retiring:
+            task.cancel()
+        await asyncio.gather(*self._retiring, return_exceptions=True)
+        for name, outlet in self.current.items():
+            lost = await outlet.delivery.close()
+            if lost:
+                self._lost[name] = self._lost.get(name, 0) + lost
+        return self._lost
+
+    def _bury(self, batch: Batch, rows: list[tuple[int, str]]) -> None:
+        suppressed = self._limit.allow((batch.target, batch.rule), self._clock.now())
+        if suppressed is not None:
+            _log.warning(
+                "sink %s refused %d rows of rule %s for good: %s%s",
+                batch.target,
+                len(rows),
+                batch.rule,
+                rows[0][1],
+                suffix(suppressed),
+            )
+
+
+def _unchanged(outlet: Outlet, spec: SinkSpec, schemas_for: SchemasFor) -> bool:
+    return outlet.spec.tables == spec.tables and outlet.schemas == frozenset(schemas_for(spec.name))

@@ -1,0 +1,146 @@
+"""The pump between inbox, rules and deliveries, with all three replaced by lists."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+
+import pytest
+
+from core.clock import ManualClock
+from core.inbox import MemoryInbox
+from core.message import Batch, Message, Schema, Type
+from core.metrics import Metrics
+from headrace.pump import SLICE, Pump
+
+SCHEMA = Schema(("topic",), (Type.TEXT,))
+
+
+class Rules:
+    """One batch per target for all messages of a call; the topic's first level is the target."""
+
+    def __init__(self) -> None:
+        self.calls: list[int] = []
+        self.broken = False
+
+    def process(self, messages: Sequence[Message], now: int) -> list[Batch]:
+        self.calls.append(len(messages))
+        if self.broken:
+            raise RuntimeError("boom")
+        targets: dict[str, list[tuple[str, ...]]] = {}
+        for message in messages:
+            targets.setdefault(message.topic.split("/")[0], []).append((message.topic,))
+        return [Batch(target, "rule", SCHEMA, rows) for target, rows in targets.items()]
+
+    def advance(self, now: int) -> list[Batch]:
+        return [Batch("a", "rule", SCHEMA, [("tick",)])]
+
+
+class Outlet:
+    def __init__(self) -> None:
+        self.full = False
+        self.rows: list[str] = []
+
+    def offer(self, batch: Batch) -> bool:
+        if not self.full:
+            self.rows.extend(row[0] for row in batch.rows)
+        return not self.full
+
+
+class Bench:
+    def __init__(self, *, max_messages: int = 100) -> None:
+        self.rules = Rules()
+        self.resumed = 0
+        self.a, self.b = Outlet(), Outlet()
+        self.pump = Pump(self.rules, ManualClock(), Metrics(), self.resume)
+        self.inbox = MemoryInbox(self.pump.wake, max_messages=max_messages)
+        self.pump.attach(self.inbox)
+        self.pump.outlets = {"a": self.a, "b": self.b}
+
+    def resume(self) -> None:
+        self.resumed += 1
+
+    def publish(self, *topics: str) -> None:
+        self.inbox.append([Message(topic, b"") for topic in topics])
+
+
+async def test_all_messages_of_a_turn_are_one_call() -> None:
+    bench = Bench()
+    bench.publish("a/1")
+    bench.publish("b/1", "a/2")
+    await bench.pump.idle()
+    assert bench.rules.calls == [3]
+    assert (bench.a.rows, bench.b.rows) == (["a/1", "a/2"], ["b/1"])
+    assert bench.resumed == 1
+
+
+async def test_a_full_delivery_stops_the_pump_until_it_has_room() -> None:
+    bench = Bench(max_messages=2)
+    bench.a.full = True
+    bench.publish("a/1", "b/1")
+    await asyncio.sleep(0)
+    bench.publish("a/2", "b/2")
+    await asyncio.sleep(0)
+    assert (bench.a.rows, bench.b.rows) == ([], ["b/1"])
+    assert bench.inbox.full
+    assert bench.pump.held_rows == 1
+    bench.pump.advance()
+    assert bench.a.rows == []
+    bench.a.full = False
+    bench.pump.on_room()
+    await bench.pump.idle()
+    assert (bench.a.rows, bench.b.rows) == (["a/1", "a/2"], ["b/1", "b/2"])
+    assert not bench.inbox.full
+
+
+async def test_room_that_is_not_enough_keeps_the_order() -> None:
+    bench = Bench()
+    bench.a.full = True
+    bench.publish("a/1")
+    await asyncio.sleep(0)
+    bench.pump.on_room()
+    await asyncio.sleep(0)
+    assert bench.pump.held_rows == 1
+    bench.a.full = False
+    bench.publish("a/2")
+    bench.pump.on_room()
+    await bench.pump.idle()
+    assert bench.a.rows == ["a/1", "a/2"]
+
+
+async def test_a_delivery_that_is_gone_holds_nobody_up() -> None:
+    bench = Bench()
+    bench.a.full = True
+    bench.publish("a/1", "a/2")
+    await asyncio.sleep(0)
+    bench.publish("b/1")
+    assert bench.pump.forget(bench.a) == 2
+    await bench.pump.idle()
+    assert bench.b.rows == ["b/1"]
+
+
+async def test_a_full_inbox_is_worked_off_in_slices() -> None:
+    bench = Bench(max_messages=10_000)
+    bench.publish(*["a/x"] * (2 * SLICE + 1))
+    await bench.pump.idle()
+    assert bench.rules.calls == [SLICE, SLICE, 1]
+    assert bench.resumed == 1
+    assert bench.pump.unprocessed == 0
+
+
+async def test_time_passes_through_the_pump() -> None:
+    bench = Bench()
+    bench.pump.advance()
+    assert bench.a.rows == ["tick"]
+
+
+async def test_a_defect_in_the_rules_costs_its_messages_and_nothing_else(caplog: pytest.LogCaptureFixture) -> None:
+    bench = Bench()
+    bench.rules.broken = True
+    with caplog.at_level(logging.ERROR):
+        bench.publish("a/1")
+        await bench.pump.idle()
+    assert "a defect in the rule engine lost 1 messages" in caplog.text
+    bench.rules.broken = False
+    bench.publish("a/2")
+    await bench.pump.idle()
+    assert bench.a.rows == ["a/2"]
