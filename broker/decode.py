@@ -2,9 +2,8 @@
 
 Invariants: a packet that is returned obeys the rules of its own version on form: flags, reserved bits, identifiers,
 strings, topic names and filters, reason codes, properties, nothing missing and nothing left over. Everything else
-raises PacketError with reason code and clause. What depends on more than one packet (order, direction, session) is
-left to ``broker.connection``. Clauses are the version's own numbers; ``MQTT5 x.y`` names a section where the rule
-has no number. MQTT 3.1 has no numbers at all and gets those of 3.1.1.
+raises PacketError with reason code and clause (``broker.form``). What depends on more than one packet (order,
+direction, session) is left to ``broker.connection``.
 """
 
 from __future__ import annotations
@@ -22,6 +21,7 @@ from broker.fields import (
     read_two_bytes,
     read_variable_integer,
 )
+from broker.form import bad_topic_name, check_reason, check_topic_filter, no_packet_identifier
 from broker.packets import (
     MQTT_3_1,
     MQTT_3_1_1,
@@ -39,7 +39,6 @@ from broker.packets import (
     PubComp,
     PubRec,
     PubRel,
-    ReasonCode,
     SubAck,
     Subscribe,
     Subscription,
@@ -49,88 +48,13 @@ from broker.packets import (
     Will,
 )
 from broker.properties import WILL, decode_properties
-from core.errors import PacketError, TopicError
-from core.topics import split_shared, validate_filter
 
 _LEVELS: Final = {(b"MQIsdp", 3): MQTT_3_1, (b"MQTT", 4): MQTT_3_1_1, (b"MQTT", 5): MQTT_5_0}
-
-_FLAGS: Final = {PacketType.PUBREL: 0b0010, PacketType.SUBSCRIBE: 0b0010, PacketType.UNSUBSCRIBE: 0b0010}
-_FLAG_CLAUSES: Final = {
-    PacketType.PUBREL: "MQTT-3.6.1-1",
-    PacketType.SUBSCRIBE: "MQTT-3.8.1-1",
-    PacketType.UNSUBSCRIBE: "MQTT-3.10.1-1",
-    PacketType.DISCONNECT: "MQTT-3.14.1-1",
-    PacketType.AUTH: "MQTT-3.15.1-1",
-}
-
-_PUBLISH_CODES: Final = frozenset(b"\x00\x10\x80\x83\x87\x90\x91\x97\x99")
-_RELEASE_CODES: Final = frozenset(b"\x00\x92")
-_REASON_CODES: Final = {
-    PacketType.CONNACK: frozenset(
-        b"\x00\x80\x81\x82\x83\x84\x85\x86\x87\x88\x89\x8a\x8c\x90\x95\x97\x99\x9a\x9b\x9c\x9d\x9f"
-    ),
-    PacketType.PUBACK: _PUBLISH_CODES,
-    PacketType.PUBREC: _PUBLISH_CODES,
-    PacketType.PUBREL: _RELEASE_CODES,
-    PacketType.PUBCOMP: _RELEASE_CODES,
-    PacketType.SUBACK: frozenset(b"\x00\x01\x02\x80\x83\x87\x8f\x91\x97\x9e\xa1\xa2"),
-    PacketType.UNSUBACK: frozenset(b"\x00\x11\x80\x83\x87\x8f\x91"),
-    PacketType.DISCONNECT: frozenset(b"\x00\x04\x80\x81\x82\x83\x87\x89\x8b\x8d\x8e\x8f\x90") | {*range(0x93, 0xA3)},
-    PacketType.AUTH: frozenset(b"\x00\x18\x19"),
-}
-_REASON_CLAUSES: Final = {
-    PacketType.CONNACK: "MQTT-3.2.2-8",
-    PacketType.PUBACK: "MQTT-3.4.2-1",
-    PacketType.PUBREC: "MQTT-3.5.2-1",
-    PacketType.PUBREL: "MQTT-3.6.2-1",
-    PacketType.PUBCOMP: "MQTT-3.7.2-1",
-    PacketType.SUBACK: "MQTT-3.9.3-2",
-    PacketType.UNSUBACK: "MQTT-3.11.3-2",
-    PacketType.DISCONNECT: "MQTT-3.14.2-1",
-    PacketType.AUTH: "MQTT-3.15.2-1",
-}
-
-
-def check_first_byte(head: int, version: int) -> None:
-    """Raise PacketError unless ``head`` can begin a packet of ``version``; 0 (not known yet) takes a CONNECT alone."""
-    kind = head >> 4
-    flags = head & 0x0F
-    if kind == 0 or (kind == PacketType.AUTH and version in (MQTT_3_1, MQTT_3_1_1)):
-        raise malformed(f"there is no packet of type {kind}", "MQTT5 2.1.2")
-    if not version and kind != PacketType.CONNECT:
-        raise protocol_error("the first packet is not a CONNECT", "MQTT-3.1.0-1")
-    if kind == PacketType.PUBLISH:
-        if flags & 0b0110 == 0b0110:
-            raise malformed("a PUBLISH has QoS 3", "MQTT-3.3.1-4")
-        if flags & 0b1110 == 0b1000:
-            raise malformed("a PUBLISH of QoS 0 has DUP set", "MQTT-3.3.1-2")
-        return
-    required = _FLAGS.get(PacketType(kind), 0)
-    if version == MQTT_3_1 and required:
-        # MQTT 3.1 sends these at QoS 1, so that a repeated one has DUP set.
-        flags &= 0b0111
-    if flags != required:
-        raise malformed(
-            f"the reserved flags of a {PacketType(kind).name} are {flags:#06b}",
-            _FLAG_CLAUSES.get(PacketType(kind)) or ("MQTT-2.1.3-1" if version in (0, MQTT_5_0) else "MQTT-2.2.2-2"),
-        )
 
 
 def decode_body(head: int, body: bytes, version: int) -> Packet:
     """The packet with first byte ``head`` (checked, not a PUBLISH) and ``body`` behind its remaining length."""
     return _DECODERS[head >> 4](body, version)
-
-
-def no_packet_identifier(version: int) -> PacketError:
-    return protocol_error("the packet identifier is 0", "MQTT-2.2.1-3" if version >= MQTT_5_0 else "MQTT-2.3.1-1")
-
-
-def bad_topic_name(topic: str, version: int) -> PacketError:
-    """Why ``topic`` is no topic name: it is empty or has a wildcard."""
-    if not topic:
-        return PacketError("a topic name is empty", ReasonCode.TOPIC_NAME_INVALID, "MQTT-4.7.3-1")
-    clause = "MQTT-3.3.2-2" if version >= MQTT_5_0 else "MQTT-4.7.1-1"
-    return PacketError(f"topic name {topic!r} contains a wildcard", ReasonCode.TOPIC_NAME_INVALID, clause)
 
 
 def _finish(body: bytes, at: int) -> None:
@@ -214,7 +138,7 @@ def _connack(body: bytes, version: int) -> ConnAck:
     code, at = read_byte(body, at)
     properties: Properties | None = None
     if version == MQTT_5_0:
-        _check_reason(code, PacketType.CONNACK)
+        check_reason(code, PacketType.CONNACK)
         properties, at = _properties(body, at, PacketType.CONNACK)
     elif code > 5:
         raise protocol_error(f"return code {code} is reserved", "MQTT 3.1.1 3.2.2.3")
@@ -227,18 +151,13 @@ def _connack(body: bytes, version: int) -> ConnAck:
     return ConnAck(bool(flags), code, properties)
 
 
-def _check_reason(code: int, packet: PacketType) -> None:
-    if code not in _REASON_CODES[packet]:
-        raise protocol_error(f"{packet.name} has no reason code {code:#04x}", _REASON_CLAUSES[packet])
-
-
 def _reason_and_properties(body: bytes, at: int, version: int, packet: PacketType) -> tuple[int, Properties | None]:
     """What ends most packets of MQTT 5: both, the reason code alone, or nothing."""
     if version != MQTT_5_0 or at == len(body):
         _finish(body, at)
         return 0, None
     code = body[at]
-    _check_reason(code, packet)
+    check_reason(code, packet)
     properties: Properties | None = None
     at += 1
     if at < len(body):
@@ -258,24 +177,8 @@ def _acknowledgement(kind: type[PubAck | PubRec | PubRel | PubComp]) -> Callable
 
 def _topic_filter(body: bytes, at: int, version: int) -> tuple[str, int]:
     text, at = read_string(body, at, version)
-    try:
-        validate_filter(text)
-        split_shared(text)
-    except TopicError as error:
-        raise PacketError(str(error), ReasonCode.TOPIC_FILTER_INVALID, _filter_clause(text, version)) from None
+    check_topic_filter(text, version)
     return text, at
-
-
-def _filter_clause(topic_filter: str, version: int) -> str:
-    if not topic_filter:
-        return "MQTT-4.7.3-1"
-    levels = topic_filter.split("/")
-    five = version == MQTT_5_0
-    if any("#" in level and level != "#" for level in levels) or "#" in levels[:-1]:
-        return "MQTT-4.7.1-1" if five else "MQTT-4.7.1-2"
-    if any("+" in level and level != "+" for level in levels):
-        return "MQTT-4.7.1-2" if five else "MQTT-4.7.1-3"
-    return "MQTT-4.8.2-1" if len(levels) < 3 or not levels[1] or not levels[2] else "MQTT-4.8.2-2"
 
 
 def _subscribe(body: bytes, version: int) -> Subscribe:
@@ -322,7 +225,7 @@ def _suback(body: bytes, version: int) -> SubAck:
         raise protocol_error("a SUBACK answers nothing", "MQTT-3.9.3-1")
     for code in codes:
         if version == MQTT_5_0:
-            _check_reason(code, PacketType.SUBACK)
+            check_reason(code, PacketType.SUBACK)
         elif code > 2 and code != 0x80:
             raise protocol_error(f"SUBACK has no return code {code:#04x}", "MQTT-3.9.3-2")
     return SubAck(identifier, codes, properties)
@@ -352,7 +255,7 @@ def _unsuback(body: bytes, version: int) -> UnsubAck:
     if not codes:
         raise protocol_error("an UNSUBACK answers nothing", "MQTT-3.11.3-1")
     for code in codes:
-        _check_reason(code, PacketType.UNSUBACK)
+        check_reason(code, PacketType.UNSUBACK)
     return UnsubAck(identifier, codes, properties)
 
 

@@ -13,7 +13,6 @@ from functools import partial
 from struct import Struct
 from typing import Any, Final
 
-from broker.decode import no_packet_identifier
 from broker.fields import (
     MAX_VARIABLE_INTEGER,
     malformed,
@@ -22,6 +21,7 @@ from broker.fields import (
     write_string,
     write_variable_integer,
 )
+from broker.form import no_packet_identifier
 from broker.packets import (
     MQTT_3_1,
     MQTT_5_0,
@@ -61,7 +61,7 @@ encode_pubcomp: Callable[[int], bytes] = partial(_pack_ack, 0x70, 2)
 PINGREQ: Final = b"\xc0\x00"
 PINGRESP: Final = b"\xd0\x00"
 
-_RETURN_CODES: Final = {
+_RETURN_CODES: Final[dict[int, int]] = {
     ReasonCode.UNSUPPORTED_PROTOCOL_VERSION: 1,
     ReasonCode.CLIENT_IDENTIFIER_NOT_VALID: 2,
     ReasonCode.BAD_USER_NAME_OR_PASSWORD: 4,
@@ -70,6 +70,9 @@ _RETURN_CODES: Final = {
     ReasonCode.BANNED: 5,
 }
 _SERVER_UNAVAILABLE: Final = 3
+
+# An attribute of an enum costs more than the rest of some functions here.
+_PUBLISH: Final = int(PacketType.PUBLISH)
 
 
 def encode_publish(
@@ -87,7 +90,7 @@ def encode_publish(
     The caller gives a packet identifier exactly where ``qos`` is not 0 (struct.error where it is out of range).
     """
     if version == MQTT_5_0:
-        section = encode_properties(properties, PacketType.PUBLISH) if properties else b"\x00"
+        section = encode_properties(properties, _PUBLISH) if properties else b"\x00"
     else:
         section = b""
     topic_length = len(topic)
@@ -106,7 +109,7 @@ def encode_publish(
 
 def encode(packet: Packet, version: int) -> bytes:
     """The bytes of any packet for a peer of protocol ``version`` (a CONNECT names its own)."""
-    return _ENCODERS[packet.packet_type](packet, version)
+    return _ENCODERS[type(packet)](packet, version)
 
 
 def _header(head: int, length: int) -> bytes:
@@ -168,7 +171,7 @@ def connack_return_code(reason_code: int) -> int:
     """What says ``reason_code`` best in MQTT 3.1.1 (table 3.1 there); its own codes 0 to 5 stay as they are."""
     if reason_code < 0x80:
         return reason_code
-    return _RETURN_CODES.get(ReasonCode(reason_code), _SERVER_UNAVAILABLE)
+    return _RETURN_CODES.get(reason_code, _SERVER_UNAVAILABLE)
 
 
 def _connack(packet: ConnAck, version: int) -> bytes:
@@ -291,20 +294,20 @@ def _auth(packet: Auth, version: int) -> bytes:
     return _packet(0xF0, _reason_and_properties(packet.reason_code, packet.properties, PacketType.AUTH, version))
 
 
-_ENCODERS: Final[dict[PacketType, Callable[[Any, int], bytes]]] = {
-    PacketType.CONNECT: _connect,
-    PacketType.CONNACK: _connack,
-    PacketType.PUBLISH: _publish,
-    PacketType.PUBACK: _acknowledgement,
-    PacketType.PUBREC: _acknowledgement,
-    PacketType.PUBREL: _acknowledgement,
-    PacketType.PUBCOMP: _acknowledgement,
-    PacketType.SUBSCRIBE: _subscribe,
-    PacketType.SUBACK: _suback,
-    PacketType.UNSUBSCRIBE: _unsubscribe,
-    PacketType.UNSUBACK: _unsuback,
-    PacketType.PINGREQ: _pingreq,
-    PacketType.PINGRESP: _pingresp,
-    PacketType.DISCONNECT: _disconnect,
-    PacketType.AUTH: _auth,
+_ENCODERS: Final[dict[type[Packet], Callable[[Any, int], bytes]]] = {
+    Connect: _connect,
+    ConnAck: _connack,
+    Publish: _publish,
+    PubAck: _acknowledgement,
+    PubRec: _acknowledgement,
+    PubRel: _acknowledgement,
+    PubComp: _acknowledgement,
+    Subscribe: _subscribe,
+    SubAck: _suback,
+    Unsubscribe: _unsubscribe,
+    UnsubAck: _unsuback,
+    PingReq: _pingreq,
+    PingResp: _pingresp,
+    Disconnect: _disconnect,
+    Auth: _auth,
 }

@@ -45,7 +45,7 @@ def read_four_bytes(data: bytes, at: int) -> tuple[int, int]:
     end = at + 4
     if end > len(data):
         raise cut_short()
-    return int.from_bytes(data[at:end]), end
+    return data[at] << 24 | data[at + 1] << 16 | data[at + 2] << 8 | data[at + 3], end
 
 
 def read_variable_integer(data: bytes, at: int) -> tuple[int, int]:
@@ -67,16 +67,24 @@ def read_variable_integer(data: bytes, at: int) -> tuple[int, int]:
 
 
 def read_binary(data: bytes, at: int) -> tuple[bytes, int]:
-    length, at = read_two_bytes(data, at)
-    end = at + length
+    start = at + 2
+    if start > len(data):
+        raise cut_short()
+    end = start + (data[at] << 8 | data[at + 1])
     if end > len(data):
         raise cut_short()
-    return data[at:end], end
+    return data[start:end], end
 
 
-def read_string(data: bytes, at: int, version: int) -> tuple[str, int]:
+def read_string(data: bytes, at: int, version: int = MQTT_5_0) -> tuple[str, int]:
     raw, at = read_binary(data, at)
     return text_of(raw, version), at
+
+
+def read_pair(data: bytes, at: int) -> tuple[tuple[str, str], int]:
+    name, at = read_string(data, at)
+    value, at = read_string(data, at)
+    return (name, value), at
 
 
 def text_of(raw: bytes, version: int) -> str:

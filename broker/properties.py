@@ -10,12 +10,13 @@ once. What a property means is the business of ``broker.connection`` and ``broke
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import Enum
 from typing import Any, Final, NamedTuple
 
 from broker import fields
 from broker.fields import malformed, protocol_error
-from broker.packets import MQTT_5_0, PacketType, Properties, ReasonCode
+from broker.packets import PacketType, Properties, ReasonCode
 from core.errors import PacketError
 
 WILL: Final = 0
@@ -98,61 +99,71 @@ PROPERTIES: Final = _table()
 BY_IDENTIFIER: Final = {row.identifier: row for row in PROPERTIES}
 BY_NAME: Final = {row.name: row for row in PROPERTIES}
 
-_ALLOWED: Final = {
-    packet: {row.identifier: row for row in PROPERTIES if packet in row.packets} for packet in (WILL, *PacketType)
-}
 _LISTS: Final = frozenset({"user_properties", "subscription_identifier"})
 _SIZES: Final = {Kind.BYTE: 1, Kind.TWO_BYTES: 2, Kind.FOUR_BYTES: 4}
+_READERS: Final[dict[Kind, Callable[[bytes, int], tuple[Any, int]]]] = {
+    Kind.BYTE: fields.read_byte,
+    Kind.TWO_BYTES: fields.read_two_bytes,
+    Kind.FOUR_BYTES: fields.read_four_bytes,
+    Kind.VARIABLE: fields.read_variable_integer,
+    Kind.STRING: fields.read_string,
+    Kind.BINARY: fields.read_binary,
+    Kind.PAIR: fields.read_pair,
+}
+
+
+class _Decoding(NamedTuple):
+    """What decoding needs of a property in one kind of packet, found out once."""
+
+    name: str
+    read: Callable[[bytes, int], tuple[Any, int]]
+    in_list: bool
+    once: bool
+    bounded: bool
+    row: Property
+
+
+def _decoding(row: Property, packet: int) -> _Decoding:
+    many = row.kind is Kind.PAIR or (row.name == "subscription_identifier" and packet == PacketType.PUBLISH)
+    bounded = row.kind in (Kind.BYTE, Kind.TWO_BYTES, Kind.FOUR_BYTES, Kind.VARIABLE)
+    return _Decoding(row.name, _READERS[row.kind], row.name in _LISTS, not many, bounded, row)
+
+
+_DECODINGS: Final = tuple(
+    {row.identifier: _decoding(row, packet) for row in PROPERTIES if packet in row.packets}
+    for packet in (WILL, *PacketType)
+)
 
 
 def decode_properties(section: bytes, packet: int) -> Properties | None:
     """The properties in ``section``, the bytes behind the property length, as ``packet`` (or WILL) may carry them."""
     if not section:
         return None
-    allowed = _ALLOWED[packet]
+    decodings = _DECODINGS[packet]
     found: Properties = {}
     at = 0
     size = len(section)
     while at < size:
-        row = allowed.get(section[at])
-        if row is None:
+        decoding = decodings.get(section[at])
+        if decoding is None:
             raise malformed(f"property {section[at]:#04x} has no place in this packet", "MQTT5 2.2.2.2")
-        at += 1
-        kind = row.kind
-        name = row.name
-        value: Any
-        if kind is Kind.PAIR:
-            key, at = fields.read_string(section, at, MQTT_5_0)
-            text, at = fields.read_string(section, at, MQTT_5_0)
-            found.setdefault(name, []).append((key, text))
-            continue
-        if kind is Kind.STRING:
-            value, at = fields.read_string(section, at, MQTT_5_0)
-            if name == "response_topic" and ("+" in value or "#" in value):
-                raise protocol_error("the response topic contains a wildcard", row.clause)
-        elif kind is Kind.BINARY:
-            value, at = fields.read_binary(section, at)
-        else:
-            if kind is Kind.FOUR_BYTES:
-                value, at = fields.read_four_bytes(section, at)
-            elif kind is Kind.TWO_BYTES:
-                value, at = fields.read_two_bytes(section, at)
-            elif kind is Kind.BYTE:
-                value, at = fields.read_byte(section, at)
-            else:
-                value, at = fields.read_variable_integer(section, at)
-            if not row.minimum <= value <= row.maximum:
-                raise _out_of_bounds(row, value)
-        if name == "subscription_identifier":
-            if name in found and packet != PacketType.PUBLISH:
-                raise protocol_error(f"{name} comes twice", row.clause)
-            found.setdefault(name, []).append(value)
-        elif name in found:
+        name, read, in_list, once, bounded, row = decoding
+        value, at = read(section, at + 1)
+        if once and name in found:
             raise protocol_error(f"{name} comes twice", row.clause)
-        else:
+        if bounded and not row.minimum <= value <= row.maximum:
+            raise _out_of_bounds(row, value)
+        if not in_list:
             found[name] = value
+        elif name in found:
+            found[name].append(value)
+        else:
+            found[name] = [value]
+    response_topic = found.get("response_topic")
+    if response_topic and ("+" in response_topic or "#" in response_topic):
+        raise protocol_error("the response topic contains a wildcard", BY_NAME["response_topic"].clause)
     if "authentication_data" in found and "authentication_method" not in found:
-        raise protocol_error("authentication data without a method", "MQTT5 3.1.2.11.10")
+        raise protocol_error("authentication data without a method", BY_NAME["authentication_data"].clause)
     return found
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from itertools import islice
 from typing import Final
 
-from broker.decode import bad_topic_name, check_first_byte, decode_body, no_packet_identifier
+from broker.decode import decode_body
 from broker.encode import (
     PINGREQ,
     PINGRESP,
@@ -24,6 +24,7 @@ from broker.encode import (
     encode_pubrel,
 )
 from broker.fields import cut_short, malformed, protocol_error, read_variable_integer, text_of
+from broker.form import bad_topic_name, check_first_byte, no_packet_identifier
 from broker.packets import (
     MQTT_5_0,
     Connect,
@@ -57,6 +58,8 @@ __all__ = [
 
 _MAX_CACHED_TOPICS: Final = 32_768
 _MAX_CACHED_TOPIC_BYTES: Final = 256
+
+_PUBLISH: Final = int(PacketType.PUBLISH)
 
 _topics: dict[bytes, str] = {}
 """Topic names that were found valid, shared by all decoders; its size is bounded by the two numbers above."""
@@ -119,12 +122,15 @@ def _remaining_length(data: bytes, at: int, version: int) -> tuple[int, int]:
 
 def _publish_properties(data: bytes, at: int, end: int, topic: str) -> tuple[Properties | None, int]:
     """The property section at ``at`` of a PUBLISH that ends at ``end``, and the offset of its payload."""
-    length, used = read_variable_integer(data[at : min(at + 4, end)], 0)
-    start = at + used
+    if at < end and (length := data[at]) < 0x80:
+        start = at + 1
+    else:
+        length, used = read_variable_integer(data[at : min(at + 4, end)], 0)
+        start = at + used
     stop = start + length
     if stop > end:
         raise cut_short()
-    properties = decode_properties(data[start:stop], PacketType.PUBLISH)
+    properties = decode_properties(data[start:stop], _PUBLISH)
     if not topic and (properties is None or "topic_alias" not in properties):
         raise protocol_error("a PUBLISH has neither a topic name nor a topic alias", "MQTT5 3.3.2.1")
     return properties, stop
@@ -170,7 +176,8 @@ class Decoder:
         try:
             self._decode(data, packets)
         except PacketError as error:
-            self.error = error
+            # Its frames would keep the read and this decoder alive in a cycle.
+            self.error = error.with_traceback(None)
             self._rest = b""
         return packets
 

@@ -204,7 +204,7 @@ def damaged(draw: st.DrawFn) -> bytes:
     data = bytearray(b"".join(draw(st.lists(_case_bytes, min_size=1, max_size=4))))
     for _ in range(draw(st.integers(0, 4))):
         data[draw(st.integers(0, len(data) - 1))] = draw(st.integers(0, 255))
-    start = draw(st.integers(0, 3))
+    start = draw(st.integers(0, min(3, len(data))))
     return bytes(data[start : draw(st.integers(start, len(data)))])
 
 
