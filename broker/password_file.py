@@ -24,7 +24,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar, TypeVarTuple, Unpack
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar, TypeVarTuple
 
 import msgspec
 
@@ -103,7 +103,7 @@ class PasswordFile(AuthProvider):
             return Decision.ABSTAIN
         return await self._run(self._check, publisher.username, password)
 
-    async def _run(self, function: Callable[[Unpack[Arguments]], Result], *arguments: Unpack[Arguments]) -> Result:
+    async def _run(self, function: Callable[[*Arguments], Result], *arguments: *Arguments) -> Result:
         if self._pool is None:
             raise ConfigError("the password file is not open", file=str(self.path))
         return await asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
