@@ -36,7 +36,8 @@ _REASON_CODES: Final = {
     PacketType.PUBCOMP: _RELEASE_CODES,
     PacketType.SUBACK: frozenset(b"\x00\x01\x02\x80\x83\x87\x8f\x91\x97\x9e\xa1\xa2"),
     PacketType.UNSUBACK: frozenset(b"\x00\x11\x80\x83\x87\x8f\x91"),
-    PacketType.DISCONNECT: frozenset(b"\x00\x04\x80\x81\x82\x83\x87\x89\x8b\x8d\x8e\x8f\x90") | {*range(0x93, 0xA3)},
+    PacketType.DISCONNECT: frozenset(b"\x00\x04\x80\x81\x82\x83\x87\x89\x8b\x8c\x8d\x8e\x8f\x90")
+    | {*range(0x93, 0xA3)},
     PacketType.AUTH: frozenset(b"\x00\x18\x19"),
 }
 _REASON_CLAUSES: Final = {

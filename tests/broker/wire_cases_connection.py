@@ -330,6 +330,7 @@ def _others() -> list[Case]:
         *cases,
         bad("PINGREQ in a long header", V5, 0x81, "MQTT-1.5.5-1", b"\xc0\x80\x00"),
         good("DISCONNECT with will", V5, Disconnect(0x04), b"\xe0\x01\x04"),
+        good("DISCONNECT bad authentication method (table 2-6 alone)", V5, Disconnect(0x8C), b"\xe0\x01\x8c"),
         good("DISCONNECT spelt out", V5, Disconnect(), b"\xe0\x02\x00\x00", canonical=False),
         good(
             "DISCONNECT with every property",
