@@ -8,6 +8,7 @@ the background for at most ``drain_timeout`` before it is closed. What is lost t
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -156,10 +157,9 @@ class Outlets:
 
     async def _retire(self, delivery: Delivery, seconds: float) -> None:
         try:
-            async with asyncio.timeout(seconds):
-                await delivery.drain()
-        except TimeoutError:
-            pass
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await delivery.drain()
         finally:
             lost = await delivery.close() + self._forget(delivery)
             if lost:

@@ -1,0 +1,145 @@
+"""The JSON Schema of ``headrace.toml``, for editors: the same structs that decode the file, and the installed sinks."""
+
+from __future__ import annotations
+
+import sys
+import types
+from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
+
+import msgspec
+
+from broker.acl import AclRule
+from broker.auth import AuthProvider
+from broker.settings import BrokerLimits, ListenerSettings
+from core.registry import Registry
+from core.settings import Bind, Duration, Secret, Size
+from headrace.config import AUTH_GROUP, SINKS_GROUP
+from headrace.described import fields
+from headrace.settings import AdminSettings, AuthSettings, ConnectionChoice, InboxSettings, ProcessSettings, SinkChoice
+from sinks.base import Sink
+from sinks.settings import DeliverySettings
+
+_LEAVES: Final[dict[Any, dict[str, Any]]] = {
+    bool: {"type": "boolean"},
+    int: {"type": "integer"},
+    float: {"type": "number"},
+    str: {"type": "string"},
+    Duration: {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?\s*(ns|us|ms|s|m|h|d)$"},
+    Size: {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?\s*(B|kB|MB|GB|KiB|MiB|GiB|TiB)$"},
+    Bind: {"type": "string", "pattern": "^.+:[0-9]{1,5}$"},
+    Secret: {
+        "oneOf": [
+            {"type": "string"},
+            *(
+                {
+                    "type": "object",
+                    "properties": {kind: {"type": "string"}},
+                    "required": [kind],
+                    "additionalProperties": False,
+                }
+                for kind in ("env", "file")
+            ),
+        ]
+    },
+}
+
+
+def _of(*structs: type[msgspec.Struct]) -> dict[str, Any]:
+    """One object schema with the keys of all ``structs``."""
+    properties: dict[str, Any] = {}
+    required: list[str] = []
+    for struct in structs:
+        for field in fields(struct):
+            description = {"description": field.doc} if field.doc else {}
+            properties[field.name] = {**_value(field.type), **description}
+            if field.default is None:
+                required.append(field.name)
+    schema = {"type": "object", "properties": properties, "additionalProperties": False}
+    return {**schema, "required": required} if required else schema
+
+
+def _value(kind: Any) -> dict[str, Any]:
+    """The schema of a field's type."""
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        bounds = {}
+        for meta in arguments[1:]:
+            bounds |= {key: bound for key, bound in (("minimum", meta.ge), ("maximum", meta.le)) if bound is not None}
+        return {**_value(arguments[0]), **bounds}
+    if origin in (Union, types.UnionType):
+        members = [_value(member) for member in arguments if member is not type(None)]
+        return members[0] if len(members) == 1 else {"anyOf": members}
+    if origin is Literal:
+        return {"enum": list(arguments)}
+    if origin in (list, tuple):
+        return {"type": "array", "items": _value(arguments[0])}
+    if origin is dict:
+        return {"type": "object", "additionalProperties": _value(arguments[1])}
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        return _of(kind)
+    return dict(_LEAVES.get(kind, {}))
+
+
+def build() -> dict[str, Any]:
+    """The schema as a JSON value."""
+    sinks = Registry(SINKS_GROUP, Sink)  # type: ignore[type-abstract]
+    providers = Registry(AUTH_GROUP, AuthProvider)  # type: ignore[type-abstract]
+    classes = {name: sinks.load(name) for name in sinks.names()}
+    connections = {name: found for name, found in classes.items() if found.connection_type == name}
+    schema = _of(ProcessSettings)
+    auth = _of(AuthSettings)
+    for name in providers.names():
+        auth["properties"][name] = _of(providers.load(name).Config)
+    schema["properties"] |= {
+        "listeners": {"type": "object", "additionalProperties": _of(ListenerSettings)},
+        "broker": _of(BrokerLimits),
+        "inbox": _of(InboxSettings),
+        "auth": auth,
+        "acl": {"type": "array", "items": _of(AclRule)},
+        "connections": {
+            "type": "object",
+            "additionalProperties": {
+                "anyOf": [_typed(name, ConnectionChoice, found.Connection) for name, found in connections.items()]
+            },
+        },
+        "sinks": {
+            "type": "object",
+            "additionalProperties": {
+                "anyOf": [
+                    alternative
+                    for name, found in classes.items()
+                    for alternative in (
+                        _typed(name, SinkChoice, found.Config, found.Connection, DeliverySettings, required=True),
+                        *(
+                            [_connected(name, SinkChoice, found.Config, DeliverySettings)]
+                            if found.connection_type
+                            else []
+                        ),
+                    )
+                ]
+            },
+        },
+        "admin": _of(AdminSettings),
+    }
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "headrace.toml", **schema}
+
+
+def _typed(name: str, *structs: type[msgspec.Struct], required: bool = False) -> dict[str, Any]:
+    schema = _of(*structs)
+    schema["properties"]["type"] = {"const": name}
+    if required:
+        schema["properties"].pop("connection", None)
+        schema["required"] = ["type", *schema.get("required", [])]
+    return schema
+
+
+def _connected(name: str, *structs: type[msgspec.Struct]) -> dict[str, Any]:
+    schema = _typed(name, *structs)
+    schema["required"] = ["connection", *schema.get("required", [])]
+    return schema
+
+
+def print_schema() -> int:
+    """Write the schema to standard output."""
+    sys.stdout.write(msgspec.json.format(msgspec.json.encode(build()), indent=2).decode() + "\n")
+    return 0
