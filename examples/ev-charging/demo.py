@@ -39,12 +39,13 @@ ALARMS: Final = "SELECT * FROM alarms"
 
 
 class Snapshot(NamedTuple):
-    """The counters of one scrape: {rule: {outcome: n}}, {sink: {outcome: n}} and messages received."""
+    """The counters of one scrape: {rule: {outcome: n}}, {sink: {outcome: n}} messages received and dropped."""
 
     at: float
     rules: dict[str, dict[str, int]]
     sinks: dict[str, dict[str, int]]
     received: int
+    lost: int
 
     @property
     def errors(self) -> int:
@@ -53,13 +54,13 @@ class Snapshot(NamedTuple):
 
     @property
     def dropped(self) -> int:
-        return sum(counts.get("dropped", 0) for counts in self.sinks.values())
+        return self.lost + sum(counts.get("dropped", 0) for counts in self.sinks.values())
 
 
 def read_metrics(text: str) -> Snapshot:
     rules: dict[str, dict[str, int]] = {}
     sinks: dict[str, dict[str, int]] = {}
-    received = 0
+    received = lost = 0
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
             labels, value = sample.labels, int(sample.value)
@@ -71,9 +72,11 @@ def read_metrics(text: str) -> Snapshot:
                 outcome = sample.name[len("headrace_sink_rows_") :].removesuffix("_total")
                 counts = sinks.setdefault(labels["sink"], {})
                 counts[outcome] = counts.get(outcome, 0) + value
-            elif sample.name == "headrace_messages_received_total":
+            elif sample.name == "headrace_broker_messages_received_total":
                 received += value
-    return Snapshot(time.monotonic(), rules, sinks, received)
+            elif sample.name == "headrace_broker_messages_dropped_total":
+                lost += value
+    return Snapshot(time.monotonic(), rules, sinks, received, lost)
 
 
 def rate(now: Snapshot, before: Snapshot | None) -> float:
