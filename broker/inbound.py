@@ -1,0 +1,95 @@
+"""What one client publishes: may it, under which topic, and does its packet identifier open a new exchange.
+
+Made with a connection's first PUBLISH, so that one that only listens does without. Bounds: topic aliases by the
+announced maximum, remembered permissions by ``_MAX_PERMISSIONS``, unanswered messages of an MQTT 5 client by the
+receive maximum. Where messages go is the business of ``broker.connection`` and ``broker.router``.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from broker.encode import encode_pubrec
+from broker.packets import MQTT_5_0, Publish, ReasonCode
+from broker.router import Router
+from broker.session import Session
+from core.errors import PacketError
+from core.message import Publisher
+
+_MAX_PERMISSIONS: Final = 1_024
+_RESERVED: Final = ("$SYS/", "$share/", "$events/")
+"""Where the broker itself speaks: a client never publishes there, whatever the access list says."""
+
+
+def may_publish(router: Router, publisher: Publisher, topic: str) -> bool:
+    return not topic.startswith(_RESERVED) and router.access.authorize(publisher, "publish", topic)
+
+
+class Inbound:
+    """``permitted`` remembers answers by topic. ``unsafe`` counts what was taken and waits to be acknowledged."""
+
+    __slots__ = ("_publisher", "_router", "_topics", "_version", "permitted", "unsafe")
+
+    def __init__(self, router: Router, publisher: Publisher, version: int) -> None:
+        self._router = router
+        self._publisher = publisher
+        self._version = version
+        self._topics: dict[int, str] | None = None
+        self.permitted: dict[str, bool] = {}
+        self.unsafe = 0
+
+    def may_publish(self, topic: str) -> bool:
+        """Ask and remember whether the client may publish to ``topic``."""
+        permitted = self.permitted
+        if len(permitted) >= _MAX_PERMISSIONS:
+            permitted.clear()
+        allowed = permitted[topic] = may_publish(self._router, self._publisher, topic)
+        return allowed
+
+    def resolve_alias(self, packet: Publish, properties: dict[str, Any]) -> None:
+        """Give ``packet`` the topic that its alias stands for, and take the alias away."""
+        if "subscription_identifier" in properties:
+            raise PacketError(
+                "a client's PUBLISH has a subscription identifier", ReasonCode.PROTOCOL_ERROR, "MQTT-3.3.4-6"
+            )
+        alias = properties.pop("topic_alias", None)
+        if not properties:
+            packet.properties = None
+        if alias is None:
+            return
+        if alias > self._router.limits.topic_alias_maximum:
+            raise PacketError(
+                f"topic alias {alias} is above the maximum", ReasonCode.TOPIC_ALIAS_INVALID, "MQTT-3.3.2-9"
+            )
+        topics = self._topics
+        if packet.topic:
+            if topics is None:
+                topics = self._topics = {}
+            topics[alias] = packet.topic
+            return
+        topic = topics.get(alias) if topics else None
+        if topic is None:
+            raise PacketError(
+                f"topic alias {alias} stands for nothing yet", ReasonCode.PROTOCOL_ERROR, "MQTT5 3.3.2.3.4"
+            )
+        packet.topic = topic
+
+    def open_exchange(self, packet: Publish, session: Session, acknowledgements: list[bytes]) -> bool:
+        """Account for a message of QoS 1 or 2; False for a QoS 2 one that is ours already, which is answered again."""
+        inbound = session.inbound
+        if packet.qos == 2 and inbound and packet.packet_id in inbound:
+            # MQTT-4.3.3-10: only our answer may have been lost.
+            acknowledgements.append(encode_pubrec(packet.packet_id))
+            return False
+        waiting = self.unsafe + len(acknowledgements) + len(inbound or ())
+        if self._version == MQTT_5_0 and waiting >= self._router.limits.receive_maximum:
+            raise PacketError(
+                "more messages than the receive maximum wait for an answer",
+                ReasonCode.RECEIVE_MAXIMUM_EXCEEDED,
+                "MQTT-3.3.4-7",
+            )
+        if packet.qos == 2:
+            if inbound is None:
+                inbound = session.inbound = set()
+            inbound.add(packet.packet_id)
+        return True
