@@ -82,12 +82,12 @@ def make_engine(url: URL, synchronous: Synchronous, busy_timeout: int) -> Engine
     ``busy_timeout`` (nanoseconds) and ``synchronous`` are SQLite's. ExtensionError for an absent driver,
     ConfigError for a database that SQLAlchemy does not know.
     """
-    backend = url.get_backend_name()
+    backend, _, driver = url.drivername.partition("+")
     options: dict[str, Any] = {"poolclass": NullPool}
     known = _DRIVERS.get(backend)
-    if known is not None and url.get_driver_name() == known.name:
+    if known is not None and driver == known.name:
         options["connect_args"] = known.connect_args
-    if url.get_driver_name().startswith("psycopg"):
+    if driver.startswith("psycopg"):
         options["paramstyle"] = "format"  # rows are tuples: positions, not names
     try:
         engine = sa.create_engine(url, **options)
@@ -98,7 +98,7 @@ def make_engine(url: URL, synchronous: Synchronous, busy_timeout: int) -> Engine
         raise ExtensionError(
             f"the sql sink needs {error.name} for {backend}: pip install '{extra}'", "headrace.sinks", "sql"
         ) from error
-    except TypeError as error:  # a query parameter of the URL that the driver does not take
+    except (TypeError, ValueError) as error:  # a query parameter of the URL that the driver does not take
         raise ConfigError(f"{masked(url)}: {error}", path="url") from None
     if engine.dialect.is_async:
         raise ConfigError(

@@ -7,12 +7,12 @@ import contextlib
 import logging
 
 import pytest
-from sink_fakes import FakeSink, Rig, batch, settle
 
 from core.clock import SECOND
 from core.errors import PayloadError, Rejected, Throttled, Unavailable
 from core.message import Schema, Type
 from sinks.delivery import State
+from tests.sinks.sink_fakes import FakeSink, Rig, batch, settle
 
 # -- batching ---------------------------------------------------------------------------------------------------
 

@@ -8,9 +8,9 @@ from typing import Any
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from sink_fakes import Rig, batch, settle
 
 from core.errors import Rejected, Throttled, Unavailable
+from tests.sinks.sink_fakes import Rig, batch, settle
 
 _MAX_ROWS = 20
 

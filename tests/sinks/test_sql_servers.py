@@ -1,0 +1,228 @@
+"""The sql sink against real PostgreSQL and MariaDB: the contract suite, refusals, lost connections."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from datetime import UTC
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from core.errors import Rejected, Unavailable
+from core.message import MISSING, Batch, Row, Schema, Type
+from core.settings import Secret
+from headrace.testing import SinkContract
+from sinks.base import Sink, SinkContext
+from sinks.encoding import EPOCH, rfc3339
+from sinks.sql import SqlSink
+from sinks.sql_engine import make_engine, parse_url
+from tests.servers import mariadb, postgresql
+
+pytestmark = pytest.mark.integration
+METER = Schema(("station", "kw", "soc"), (Type.TEXT, Type.DOUBLE, Type.BIGINT))
+
+
+@pytest.fixture(scope="session")
+def postgresql_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    pytest.importorskip("psycopg", reason="psycopg is not installed (pip install 'headrace[postgres]')")
+    with postgresql(tmp_path_factory.mktemp("postgresql")) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def mariadb_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    pytest.importorskip("pymysql", reason="pymysql is not installed (pip install 'headrace[mysql]')")
+    with mariadb(tmp_path_factory.mktemp("mariadb")) as url:
+        yield url
+
+
+@pytest.fixture(params=["postgresql_url", "mariadb_url"])
+def url(request: pytest.FixtureRequest) -> str:
+    return str(request.getfixturevalue(request.param))
+
+
+def execute(url: str, *statements: str) -> list[dict[str, Any]]:
+    """Run statements; the rows of the last one."""
+    engine = make_engine(parse_url(url, Path()), "full", 0)
+    with engine.begin() as connection:
+        for statement in statements:
+            result = connection.execute(sa.text(statement))
+        return [dict(row) for row in result.mappings()] if result.returns_rows else []
+
+
+def make(url: str, schemas: tuple[Schema, ...] = (METER,), **config: Any) -> SqlSink:
+    connection = SqlSink.Connection(url=Secret.parse(url))
+    context = SinkContext(name="sql", base_dir=Path(), schemas=schemas, connection=connection)
+    return SqlSink(SqlSink.Config(**{"table": "meter", **config}), context)
+
+
+def batch(*rows: Row, schema: Schema = METER) -> Batch:
+    return Batch("sql", "rule", schema, list(rows))
+
+
+class ServerContract(SinkContract):
+    url: str
+
+    def make_sink(self, context: SinkContext) -> Sink:
+        connection = SqlSink.Connection(url=Secret.parse(self.url))
+        config = SqlSink.Config(table="contract", create_table=True, key=("id",))
+        return SqlSink(config, dataclasses.replace(context, connection=connection))
+
+    async def read_back(self) -> Sequence[dict[str, Any]]:
+        engine = make_engine(parse_url(self.url, Path()), "full", 0)
+        with engine.connect() as connection:
+            if not sa.inspect(connection).has_table("contract"):
+                return []
+            return [dict(row) for row in connection.execute(sa.text("SELECT * FROM contract")).mappings()]
+
+    def arrives_as(self, kind: Type, value: Any) -> Any:
+        if value is MISSING or value is None:
+            return None
+        if kind is Type.ANY:
+            return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+        if kind is Type.TIMESTAMP:
+            return EPOCH.fromisoformat(rfc3339(value))
+        return value
+
+    def bad_row(self, identity: int) -> Row:
+        return (None, f"no id {identity}", 1.0)
+
+
+class TestPostgresql(ServerContract):
+    @pytest.fixture(autouse=True)
+    def table(self, postgresql_url: str) -> None:
+        self.url = postgresql_url
+        execute(postgresql_url, "DROP TABLE IF EXISTS contract")
+
+
+class TestMariadb(ServerContract):
+    @pytest.fixture(autouse=True)
+    def table(self, mariadb_url: str) -> None:
+        self.url = mariadb_url
+        execute(mariadb_url, "DROP TABLE IF EXISTS contract")
+
+    def arrives_as(self, kind: Type, value: Any) -> Any:
+        if isinstance(value, list | dict):
+            return json.dumps(value, separators=(",", ":"))
+        value = super().arrives_as(kind, value)
+        if kind is Type.TIMESTAMP and value is not None:
+            return value.astimezone(UTC).replace(tzinfo=None)
+        return int(value) if isinstance(value, bool) else Decimal(value) if kind is Type.DECIMAL and value else value
+
+
+@pytest.mark.parametrize(
+    ("write", "expected"),
+    [("upsert", [("a", 2.0, 2), ("b", 1.0, 1)]), ("ignore", [("a", 1.0, 1), ("b", 1.0, 1)])],
+)
+async def test_upsert_and_ignore(url: str, write: str, expected: list[Row]) -> None:
+    execute(url, "DROP TABLE IF EXISTS meter")
+    sink = make(url, write=write, key=("station",), create_table=True)
+    await sink.open()
+    try:
+        await sink.write(batch(("a", 1.0, 1), ("b", 1.0, 1)))
+        await sink.write(batch(("a", 1.5, 2), ("a", 2.0, 2)))
+    finally:
+        await sink.close()
+    assert [tuple(row.values()) for row in execute(url, "SELECT * FROM meter ORDER BY station")] == expected
+
+
+async def test_keys_that_differ_in_case_are_different(url: str) -> None:
+    execute(url, "DROP TABLE IF EXISTS meter")
+    sink = make(url, key=("station",), create_table=True)
+    await sink.open()
+    try:
+        await sink.write(batch(("a", 1.0, 1), ("A", 1.0, 1), ("ä", 1.0, 1)))
+    finally:
+        await sink.close()
+
+
+async def test_what_the_server_refuses_is_rejected(url: str) -> None:
+    execute(
+        url,
+        "DROP TABLE IF EXISTS meter",
+        "CREATE TABLE meter (station VARCHAR(3) NOT NULL, kw DOUBLE PRECISION CHECK (kw < 100), soc SMALLINT)",
+    )
+    sink = make(url)
+    await sink.open()
+    try:
+        bad: list[Row] = [
+            (None, 1.0, 1),
+            ("too long", 1.0, 1),
+            ("a", 200.0, 1),
+            ("a", 1.0, 2**40),
+            ("a", 1.0, 2**80),
+            ("a", 1.0, "x"),
+            ("a", float("nan"), {"a": 1}),
+        ]
+        for row in bad:
+            with pytest.raises(Rejected) as caught:
+                await sink.write(batch(("ok", 1.0, 1), row))
+            assert "\n" not in str(caught.value)
+        assert execute(url, "SELECT * FROM meter") == []
+        await sink.write(batch(("ok", 1.0, True)))
+    finally:
+        await sink.close()
+    assert [tuple(row.values()) for row in execute(url, "SELECT * FROM meter")] == [("ok", 1.0, 1)]
+
+
+async def test_text_columns_take_numbers_and_number_columns_take_numerals(url: str) -> None:
+    execute(
+        url,
+        "DROP TABLE IF EXISTS meter",
+        "CREATE TABLE meter (station TEXT, kw DOUBLE PRECISION, soc BIGINT)",
+    )
+    schema = Schema(METER.names, (Type.ANY, Type.ANY, Type.ANY))
+    sink = make(url, (schema,))
+    await sink.open()
+    try:
+        await sink.write(batch((7, "1.5", "12"), (2.5, 3, 1.0), ({"a": 1}, None, True), schema=schema))
+    finally:
+        await sink.close()
+    rows = [tuple(row.values()) for row in execute(url, "SELECT * FROM meter")]
+    assert rows == [("7", 1.5, 12), ("2.5", 3.0, 1), ('{"a":1}', None, 1)]
+
+
+async def test_a_dropped_table_and_a_lost_connection_heal(url: str) -> None:
+    execute(url, "DROP TABLE IF EXISTS meter")
+    sink = make(url, create_table=True)
+    await sink.open()
+    try:
+        await sink.write(batch(("a", 1.0, 1)))
+        execute(url, "DROP TABLE meter")
+        with pytest.raises(Unavailable, match="meter"):
+            await sink.write(batch(("b", 1.0, 1)))
+        await sink.write(batch(("b", 1.0, 1)))
+        kill = (
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND usename = 'ci'"
+            if url.startswith("postgresql")
+            else ""
+        )
+        if kill:
+            execute(url, kill)
+        else:
+            for process in execute(url, "SHOW PROCESSLIST"):
+                if process["Command"] == "Sleep":
+                    execute(url, f"KILL {process['Id']}")
+        with pytest.raises(Unavailable):
+            await sink.write(batch(("c", 1.0, 1)))
+        await sink.write(batch(("c", 1.0, 1)))
+    finally:
+        await sink.close()
+    assert [row["station"] for row in execute(url, "SELECT station FROM meter ORDER BY station")] == ["b", "c"]
+
+
+async def test_a_server_that_is_away_is_unavailable(url: str) -> None:
+    with closing(__import__("socket").socket()) as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+        away = sa.make_url(url).set(port=port).render_as_string(hide_password=False)
+        sink = make(away)
+        with pytest.raises(Unavailable, match=r"ci:\*\*\*@127\.0\.0\.1"):
+            await sink.open()
+        await sink.close()
