@@ -17,7 +17,7 @@ scalar = CATEGORY.scalar
 
 _INTEGER: Final = re.compile(r"[+-]?[0-9]+", re.ASCII).fullmatch
 _FLOAT: Final = re.compile(r"[+-]?[0-9]+\.[0-9]+(?:[eE][+-]?[0-9]+)?", re.ASCII).fullmatch
-_BOOLEANS: Final[dict[Any, bool]] = {"true": True, "false": False, 1: True, 0: False}
+_BOOLEANS: Final = {"true": True, "false": False}
 MAX_DECIMALS: Final = 253
 
 
@@ -86,12 +86,12 @@ def float2str(value: Anything, decimals: Int) -> str:
 @scalar(Type.BOOLEAN, ("bool('true')", True), ("bool(0.0)", False), ("bool(1)", True), name="bool")
 def to_bool(value: Anything) -> bool:
     """true for true, 'true', 1 and 1.0; false for false, 'false', 0 and 0.0; nothing else has a truth."""
-    if isinstance(value, bytes):
-        value = canonical(value)
-    if isinstance(value, str | int | float | Decimal):
-        found = _BOOLEANS.get(value)
+    if isinstance(value, str | bytes):
+        found = _BOOLEANS.get(text_of(value))
         if found is not None:
             return found
+    elif isinstance(value, int | float | Decimal) and value in (0, 1):
+        return value == 1
     raise Refusal(f"{shown(value)} is neither true nor false")
 
 
