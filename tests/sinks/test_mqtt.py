@@ -1,0 +1,114 @@
+"""Republishing: what becomes of rows, which rows are refused, and how loops end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from core.clock import ManualClock
+from core.errors import ConfigError, Rejected
+from core.message import MISSING, Batch, Message, Row, Schema, Type
+from sinks.base import SinkContext
+from sinks.mqtt import MqttSink
+
+SCHEMA = Schema(("station", "qos", "retain", "payload"), (Type.ANY,) * 4)
+
+
+def make(config: dict[str, Any]) -> tuple[MqttSink, list[Message]]:
+    published: list[Message] = []
+    context = SinkContext(name="out", base_dir=Path(), publish=published.extend, clock=ManualClock(42))
+    return MqttSink(msgspec.convert({"topic": "out/${station}", **config}, MqttSink.Config), context), published
+
+
+def batch(*rows: Row, hops: int = 0, schema: Schema = SCHEMA) -> Batch:
+    return Batch("out", "file.out", schema, list(rows), hops)
+
+
+async def test_a_row_becomes_a_message_of_the_rule() -> None:
+    sink, published = make({})
+    await sink.write(batch(("cp1", 1, True, b"\xff"), hops=2))
+    [message] = published
+    assert (message.topic, message.qos, message.retain, message.received_ns) == ("out/cp1", 1, True, 42)
+    assert message.payload == b'{"station":"cp1","qos":1,"retain":true,"payload":{"$hex":"FF"}}'
+    publisher = message.publisher
+    assert (publisher.client_id, publisher.rule, publisher.hops) == ("file.out", "file.out", 3)
+
+
+@pytest.mark.parametrize(
+    ("config", "row", "expected"),
+    [
+        ({}, ("s", MISSING, MISSING, ""), (0, False)),
+        ({}, ("s", None, None, ""), (0, False)),
+        ({}, ("s", "2", "true", ""), (2, True)),
+        ({"qos": 1, "retain": True}, ("s", 0, False, ""), (1, True)),
+        ({"qos": "2", "retain": "false"}, ("s", 0, True, ""), (2, False)),
+    ],
+)
+async def test_qos_and_retain(config: dict[str, Any], row: Row, expected: tuple[int, bool]) -> None:
+    sink, published = make(config)
+    await sink.write(batch(row))
+    assert (published[0].qos, published[0].retain) == expected
+
+
+async def test_the_payload_template_keeps_bytes() -> None:
+    sink, published = make({"payload": "${payload}"})
+    await sink.write(batch(("s", 0, False, b"\xff\x00"), ("s", 0, False, {"a": 1}), ("s", 0, False, MISSING)))
+    assert [message.payload for message in published] == [b"\xff\x00", b'{"a":1}', b"undefined"]
+
+
+async def test_rows_that_cannot_be_published_are_refused_and_the_others_are_not() -> None:
+    sink, published = make({"topic": "${station}"})
+    bad: list[Row] = [
+        ("", 0, False, ""),
+        ("a/#", 0, False, ""),
+        ("a\0", 0, False, ""),
+        (b"\xff", 0, False, ""),
+        ("x" * 70_000, 0, False, ""),
+        ("a", 3, False, ""),
+        ("a", 0, "perhaps", ""),
+        ("a", 0, False, object()),
+    ]
+    with pytest.raises(Rejected) as caught:
+        await sink.write(batch(("good", 0, False, ""), *bad, ("good too", 0, False, "")))
+    assert [message.topic for message in published] == ["good", "good too"]
+    assert [index for index, _ in caught.value.rows] == list(range(1, len(bad) + 1))
+    assert all(reason for _, reason in caught.value.rows)
+
+
+async def test_rows_that_went_round_too_often_are_refused() -> None:
+    sink, published = make({"max_hops": 2})
+    await sink.write(batch(("s", 0, False, ""), hops=1))
+    with pytest.raises(Rejected, match="passed 2 rules already") as caught:
+        await sink.write(batch(("s", 0, False, ""), ("s", 0, False, ""), hops=2))
+    assert len(published) == 1
+    assert [index for index, _ in caught.value.rows] == [0, 1]
+
+
+async def test_many_schemas_do_not_pile_up() -> None:
+    sink, published = make({})
+    for number in range(600):
+        await sink.write(batch(("s", number), schema=Schema(("station", f"c{number}"), (Type.ANY, Type.ANY))))
+    assert len(published) == 600
+    assert len(sink._renderers) <= 256
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"topic": "a/#"}, "topic: topic name 'a/#' contains '#'"),
+        ({"topic": ""}, "topic: a topic name must have at least one character"),
+        ({"qos": "3"}, "qos: '3' is none of 0, 1, 2"),
+        ({"retain": "maybe"}, "retain: 'maybe' is none of true"),
+    ],
+)
+def test_wrong_settings(config: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        make(config)
+
+
+def test_without_a_broker() -> None:
+    with pytest.raises(ConfigError, match="there is none here"):
+        MqttSink(MqttSink.Config(topic="x"), SinkContext(name="out", base_dir=Path()))
