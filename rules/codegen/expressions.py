@@ -1,0 +1,402 @@
+"""Bound expressions -> Python: known types are handled inline, everything else by a call into ``operators``.
+
+A method gives the text of a Python expression that the caller uses at once, or of a local name. What may raise is
+assigned in order of evaluation; what only one branch needs is computed in that branch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from types import MappingProxyType
+from typing import Any, Final
+
+from core.message import MISSING, Type
+from rules.codegen.analysis import Analysis
+from rules.codegen.emitter import Emitter
+from rules.paths import TAIL
+from rules.tree import (
+    And,
+    Append,
+    Arithmetic,
+    Call,
+    Case,
+    Cast,
+    Column,
+    Compare,
+    Concat,
+    Const,
+    Document,
+    DocumentOf,
+    Expr,
+    First,
+    In,
+    Index,
+    IntegerRange,
+    IsNull,
+    Item,
+    Key,
+    Like,
+    ListOf,
+    Negate,
+    Not,
+    Opened,
+    Or,
+    Put,
+    Ref,
+    Slice,
+    TopicMatches,
+)
+
+_FIELDS: Final = "fields of the document"
+_GET: Final = "getter of the document"
+_MANY_FIELDS: Final = 3
+
+_ARITHMETIC: Final = MappingProxyType(
+    {"+": "add", "-": "subtract", "*": "multiply", "/": "divide", "div": "int_divide", "mod": "modulo"}
+)
+_COMPARISONS: Final = MappingProxyType(
+    {
+        "=": ("==", "equal"),
+        "!=": ("!=", "unequal"),
+        "<": ("<", "less"),
+        "<=": ("<=", "less_or_equal"),
+        ">": (">", "greater"),
+        ">=": (">=", "greater_or_equal"),
+    }
+)
+_CAST_FAST: Final = MappingProxyType({Type.BOOLEAN: "bool", Type.BIGINT: "int", Type.DOUBLE: "float", Type.TEXT: "str"})
+
+
+class Expressions:
+    """Emits the expressions of one query into ``out``."""
+
+    def __init__(self, facts: Analysis, out: Emitter) -> None:
+        self._facts = facts
+        self._types = facts.types
+        self._out = out
+        self._document_keys = sum(isinstance(expr, Key) and expr.base == Document() for expr in facts.uses)
+
+    def value(self, expr: Expr) -> str:
+        """Python for the value: a name, a literal, or an expression that cannot raise and is needed once."""
+        known = self._out.recall(expr)
+        if known is not None:
+            return known
+        text = _EMIT[type(expr)](self, expr)
+        if _is_atom(text) or isinstance(expr, Const | Item):
+            name = text
+        elif self._facts.fails_itself(expr) or self._facts.shared(expr):
+            name = self._out.local(text)
+        else:
+            return text
+        if self._facts.pure(expr) or isinstance(expr, Ref):
+            self._out.remember(expr, name)
+        return name
+
+    def atom(self, expr: Expr) -> str:
+        """Python for the value that may be repeated: a name or a literal."""
+        text = self.value(expr)
+        if _is_atom(text) or isinstance(expr, Const):
+            return text
+        name = self._out.local(text)
+        if self._facts.pure(expr):
+            self._out.remember(expr, name)
+        return name
+
+    def condition(self, expr: Expr) -> str:
+        """Python that is True or False, to be evaluated at once."""
+        known = self._out.recall(expr)
+        if known is None and isinstance(expr, Compare) and not self._facts.shared(expr):
+            return self._compare(expr)
+        text = self.value(expr) if known is None else known
+        return text if self._types.certainly(expr, Type.BOOLEAN) else f"truth({text})"
+
+    def leave_unless(self, expr: Expr, leave: str) -> None:
+        """Statements that run ``leave`` (``continue``) where the condition does not hold."""
+        if isinstance(expr, And):
+            for operand in expr.operands:
+                self.leave_unless(operand, leave)
+            return
+        text = self.condition(expr)
+        with self._out.block(f"if not {text}:"):
+            self._out.line(leave)
+
+    # Sources and paths
+
+    def fields(self) -> str:
+        """The name of the decoded payload as a dict."""
+        out = self._out
+        known = out.recall(_FIELDS)
+        if known is None:
+            known = out.local("m.document", "d")
+            with out.block(f"if {known} is MISSING:"):
+                out.line(f"{known} = m.document = decode(m.payload)")
+            with out.block(f"if type({known}) is not dict:"):
+                out.line(f"{known} = document_fields(m)")
+            out.remember(_FIELDS, known)
+            if self._document_keys >= _MANY_FIELDS:
+                out.remember(_GET, out.local(f"{known}.get", "get"))
+        return known
+
+    def _const(self, expr: Const) -> str:
+        return self._out.constant(expr.value)
+
+    def _column(self, expr: Column) -> str:
+        code = self._facts.query.source.specs[expr.name].code
+        return code or f"m.columns.get({self._out.constant(expr.name)}, MISSING)"
+
+    def _document(self, _expr: Document) -> str:
+        return "document(m)"
+
+    def _document_of(self, expr: DocumentOf) -> str:
+        return f"document_of({self.value(expr.base)})"
+
+    def _opened(self, expr: Opened) -> str:
+        return f"opened({self.value(expr.base)})"
+
+    def _ref(self, expr: Ref) -> str:
+        text = self.value(self._facts.query.lets[expr.index])
+        return text if _is_atom(text) or not self._facts.shared(expr) else self._out.local(text)
+
+    def _item(self, _expr: Item) -> str:
+        return "item"
+
+    def _key(self, expr: Key) -> str:
+        name = self._out.constant(expr.name)
+        if expr.base == Document():
+            fields = self.fields()
+            getter = self._out.recall(_GET) or f"{fields}.get"
+            return f"{getter}({name}, MISSING)"
+        base = self.atom(expr.base)
+        return f"({base}.get({name}, MISSING) if type({base}) is dict else key({base}, {name}))"
+
+    def _index(self, expr: Index) -> str:
+        return f"index({self.value(expr.base)}, {self.value(expr.index)})"
+
+    def _slice(self, expr: Slice) -> str:
+        return f"cut({self.value(expr.base)}, {self.value(expr.first)}, {self.value(expr.last)})"
+
+    def _integer_range(self, expr: IntegerRange) -> str:
+        return f"integer_range({self.value(expr.first)}, {self.value(expr.last)})"
+
+    def _list_of(self, expr: ListOf) -> str:
+        return f"[{', '.join(self.value(item) for item in expr.items)}]"
+
+    def _append(self, _expr: Append) -> str:
+        return self._out.constant(TAIL)
+
+    def _put(self, expr: Put) -> str:
+        steps = "".join(f"{self.value(step)}, " for step in expr.steps)
+        return f"put({self.value(expr.base)}, ({steps}), {self.value(expr.value)})"
+
+    def _first(self, expr: First) -> str:
+        first = self.atom(expr.first)
+        out = self._out
+        with out.trial() as lines:
+            second = self.value(expr.second)
+        if not lines:
+            return f"({second} if {first} is MISSING else {first})"
+        result = out.local(first)
+        with out.block(f"if {result} is MISSING:"):
+            out.lines.extend(lines)
+            out.line(f"{result} = {second}")
+        return result
+
+    # Operators
+
+    def _numeric(self, expr: Expr) -> str | None:
+        """Python for "its value is an int or a float"; None where that is certain."""
+        if self._types.number(expr):
+            return None
+        known = self._out.recall(("number", expr))
+        if known is not None:
+            return known
+        name = self.atom(expr)
+        test = f"type({name}) is float or type({name}) is int"
+        if self._facts.numeric_uses[expr] < 2 or not self._facts.pure(expr):
+            return test
+        flag = self._out.local(test, "n")
+        self._out.remember(("number", expr), flag)
+        return flag
+
+    def _both_numbers(self, left: Expr, right: Expr) -> str | None:
+        tests = [test for test in (self._numeric(left), self._numeric(right)) if test is not None]
+        if not tests:
+            return None
+        return tests[0] if len(tests) == 1 else " and ".join(f"({test})" for test in tests)
+
+    def _arithmetic(self, expr: Arithmetic) -> str:
+        left, right = self.atom(expr.left), self.atom(expr.right)
+        slow = f"{_ARITHMETIC[expr.operator]}({left}, {right})"
+        if expr.operator in ("div", "mod") or not (
+            self._numeric_possible(expr.left) and self._numeric_possible(expr.right)
+        ):
+            return slow
+        numbers = self._both_numbers(expr.left, expr.right)
+        fast = f"{left} {expr.operator} {right}"
+        finite = self._facts.stays_finite(expr)
+        if numbers is None:
+            return fast if finite else slow
+        out = self._out
+        result = out.fresh()
+        with out.block(f"if {numbers}:"):
+            out.line(f"{result} = {fast}")
+            if not finite:
+                # Rule SQL has no infinity: inf - inf is nan, which is true, and the slow way raises.
+                with out.block(f"if {result} - {result}:"):
+                    out.line(f"{result} = {slow}")
+        with out.block("else:"):
+            out.line(f"{result} = {slow}")
+        return result
+
+    def _numeric_possible(self, expr: Expr) -> bool:
+        static = self._types.of(expr)
+        return not static.certain or static.type in (Type.BIGINT, Type.DOUBLE, Type.ANY)
+
+    def _negate(self, expr: Negate) -> str:
+        operand = self.atom(expr.operand)
+        test = self._numeric(expr.operand)
+        return f"-{operand}" if test is None else f"(-{operand} if {test} else negate({operand}))"
+
+    def _concat(self, expr: Concat) -> str:
+        return f"concat({self.value(expr.left)}, {self.value(expr.right)})"
+
+    def _compare(self, expr: Compare) -> str:
+        symbol, function = _COMPARISONS[expr.operator]
+        left, right = self.atom(expr.left), self.atom(expr.right)
+        fast, slow = f"{left} {symbol} {right}", f"{function}({left}, {right})"
+        texts = [self._types.certainly(operand, Type.TEXT) for operand in (expr.left, expr.right)]
+        if all(texts):
+            return f"({fast})"
+        if any(texts):
+            other = right if texts[0] else left
+            return f"({fast} if type({other}) is str else {slow})"
+        if not (self._numeric_possible(expr.left) and self._numeric_possible(expr.right)):
+            return slow
+        numbers = self._both_numbers(expr.left, expr.right)
+        return f"({fast})" if numbers is None else f"({fast} if {numbers} else {slow})"
+
+    def _topic_matches(self, expr: TopicMatches) -> str:
+        return f"topic_matches({self.value(expr.topic)}, {self.value(expr.topic_filter)})"
+
+    def _like(self, expr: Like) -> str:
+        return f"like({self.value(expr.operand)}, {self.value(expr.pattern)}, {expr.ignore_case})"
+
+    def _is_null(self, expr: IsNull) -> str:
+        operand = self.atom(expr.operand)
+        return f"({operand} is None or {operand} is MISSING)"
+
+    def _in(self, expr: In) -> str:
+        operand = self.atom(expr.operand)
+        items = [item.value for item in expr.items if isinstance(item, Const)]
+        if len(items) == len(expr.items):
+            all_items = self._out.constant(tuple(items))
+            texts = frozenset(item for item in items if type(item) is str)
+            slow = f"is_in({operand}, {all_items})"
+            return (
+                f"({operand} in {self._out.constant(texts)} if type({operand}) is str else {slow})" if texts else slow
+            )
+        return f"is_in({operand}, ({''.join(f'{self.value(item)}, ' for item in expr.items)}))"
+
+    # Conditions
+
+    def _not(self, expr: Not) -> str:
+        if self._types.certainly(expr.operand, Type.BOOLEAN):
+            return f"(not {self.condition(expr.operand)})"
+        return f"negation({self.value(expr.operand)})"
+
+    def _and(self, expr: And) -> str:
+        return self._short_circuit(expr.operands, "and", "if {}:")
+
+    def _or(self, expr: Or) -> str:
+        return self._short_circuit(expr.operands, "or", "if not {}:")
+
+    def _short_circuit(self, operands: Sequence[Expr], word: str, header: str) -> str:
+        out = self._out
+        first = self.condition(operands[0])
+        trials: list[tuple[list[str], str]] = []
+        for operand in operands[1:]:
+            with out.trial() as lines:
+                text = self.condition(operand)
+            trials.append((lines, text))
+        if not any(lines for lines, _ in trials):
+            return f"({f' {word} '.join([first, *(text for _, text in trials)])})"
+        result = out.local(first)
+        for lines, text in trials:
+            with out.block(header.format(result)):
+                out.lines.extend(lines)
+                out.line(f"{result} = {text}")
+        return result
+
+    def _case(self, expr: Case) -> str:
+        out = self._out
+        operand = None if expr.operand is None else self.atom(expr.operand)
+        result, hit = out.fresh(), out.fresh("hit")
+        for position, (condition, value) in enumerate(expr.branches):
+            if position == 0:
+                self._branch(operand, condition, value, hit, result)
+            else:
+                with out.block(f"if not {hit}:"):
+                    self._branch(operand, condition, value, hit, result)
+        with out.block(f"if not {hit}:"):
+            out.line(f"{result} = {self.value(expr.default)}")
+        return result
+
+    def _branch(self, operand: str | None, condition: Expr, value: Expr, hit: str, result: str) -> None:
+        out = self._out
+        test = self.condition(condition) if operand is None else self._same(operand, condition)
+        out.line(f"{hit} = {test}")
+        with out.block(f"if {hit}:"):
+            out.line(f"{result} = {self.value(value)}")
+
+    def _same(self, operand: str, expr: Expr) -> str:
+        value = self.value(expr)
+        if isinstance(expr, Const) and expr.value is not MISSING:
+            kind = _CAST_FAST[expr.type]
+            return f"(type({operand}) is {kind} and {operand} == {value})"
+        return f"same({operand}, {value})"
+
+    def _cast(self, expr: Cast) -> str:
+        operand = self.atom(expr.operand)
+        slow = f"cast({operand}, {self._out.constant(expr.type)})"
+        return f"({operand} if type({operand}) is {_CAST_FAST[expr.type]} else {slow})"
+
+    def _call(self, expr: Call) -> str:
+        function = self._out.constant(expr.function.call)
+        return f"{function}({', '.join(self.value(argument) for argument in expr.arguments)})"
+
+
+def _is_atom(text: str) -> bool:
+    return text.isidentifier() or text.isdigit() or (text.startswith("(-") and text[2:-1].replace(".", "").isdigit())
+
+
+_EMIT: Final[dict[type[Expr], Callable[[Expressions, Any], str]]] = {
+    Const: Expressions._const,
+    Column: Expressions._column,
+    Document: Expressions._document,
+    DocumentOf: Expressions._document_of,
+    Opened: Expressions._opened,
+    Ref: Expressions._ref,
+    Item: Expressions._item,
+    Key: Expressions._key,
+    Index: Expressions._index,
+    Slice: Expressions._slice,
+    IntegerRange: Expressions._integer_range,
+    ListOf: Expressions._list_of,
+    Append: Expressions._append,
+    Put: Expressions._put,
+    First: Expressions._first,
+    Arithmetic: Expressions._arithmetic,
+    Negate: Expressions._negate,
+    Concat: Expressions._concat,
+    Compare: Expressions._compare,
+    TopicMatches: Expressions._topic_matches,
+    Like: Expressions._like,
+    IsNull: Expressions._is_null,
+    In: Expressions._in,
+    Not: Expressions._not,
+    And: Expressions._and,
+    Or: Expressions._or,
+    Case: Expressions._case,
+    Cast: Expressions._cast,
+    Call: Expressions._call,
+}

@@ -1,0 +1,185 @@
+"""One query -> one function ``rule(messages, emit, fail)``.
+
+For every message the function computes the fields that may fail, then WHERE, then the rest (emqx.md 1.3: fields come
+first, but what cannot fail need not be computed for messages that WHERE drops), and calls ``emit`` with a row, a
+tuple in the order of the query's outputs. An exception goes to ``fail(message, error)`` and the next message follows.
+The function of a FOREACH returns how many messages gave rows; that of a SELECT gives at most one row per message.
+
+The source is registered in ``linecache``, so tracebacks and debuggers show it.
+"""
+
+from __future__ import annotations
+
+import linecache
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import CodeType, MappingProxyType
+from typing import Any, Final
+
+from core.message import MISSING, Message, Row
+from formats.json import decode_document
+from rules import operators, paths
+from rules.codegen.analysis import Analysis
+from rules.codegen.emitter import Emitter
+from rules.codegen.expressions import Expressions
+from rules.columns import EVENT, HELPERS
+from rules.functions.values import same
+from rules.tree import Key, Query, Ref, is_path
+
+Rule = Callable[[Sequence[Message], Callable[[Row], None], Callable[[Message, Exception], None]], int | None]
+
+SELECT: Final = "select_and_transform_error"
+COLLECT: Final = "select_and_collect_error"
+WHERE: Final = "match_conditions_error"
+INCASE: Final = "match_incase_error"
+DO: Final = "doeach_error"
+
+_BUILTINS: Final = MappingProxyType(
+    {"type": type, "bool": bool, "int": int, "float": float, "str": str, "dict": dict, "Exception": Exception}
+)
+_OPERATORS: Final = (
+    *("add", "subtract", "multiply", "divide", "int_divide", "modulo", "negate", "concat"),
+    *("equal", "unequal", "less", "less_or_equal", "greater", "greater_or_equal"),
+    *("is_in", "like", "topic_matches", "truth", "negation"),
+)
+_PATHS: Final = (
+    *("as_list", "cast", "cut", "document", "document_fields", "document_of"),
+    *("index", "integer_range", "key", "opened", "put"),
+)
+_NAMESPACE: Final[Mapping[str, Any]] = MappingProxyType(
+    {
+        **HELPERS,
+        **{name: getattr(operators, name) for name in _OPERATORS},
+        **{name: getattr(paths, name) for name in _PATHS},
+        "MISSING": MISSING,
+        "EVENT": EVENT,
+        "RULE_ID": "rule_id",
+        "decode": decode_document,
+        "same": same,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A rule's generated code. ``stages`` are pairs of a first line and the EMQX error class of what follows."""
+
+    name: str
+    source: str
+    constants: Mapping[str, Any]
+    code: CodeType
+    stages: tuple[tuple[int, str], ...]
+
+    def instantiate(self, node: str) -> Rule:
+        """The function, for a process that calls itself ``node``."""
+        namespace = {"__builtins__": dict(_BUILTINS), **_NAMESPACE, **self.constants, "NAME": self.name, "NODE": node}
+        # The source is ours: see Emitter for what a rule's author can get into it (nothing).
+        exec(self.code, namespace)  # noqa: S102
+        rule: Rule = namespace["rule"]
+        return rule
+
+    def stage(self, line: int) -> str:
+        """The EMQX error class of what the generated code does in ``line``."""
+        found = self.stages[0][1]
+        for first, stage in self.stages:
+            if line >= first:
+                found = stage
+        return found
+
+
+def generate(name: str, query: Query) -> Program:
+    """The program of a bound query without errors.
+
+    RecursionError, MemoryError or SyntaxError where Python cannot take it: the query is too complex.
+    """
+    out = Emitter()
+    marks: list[tuple[int, str]] = []
+    with out.block("def rule(messages, emit, fail):"):
+        if query.unnest is not None:
+            out.line("passed = 0")
+        with out.block("for m in messages:"):
+            with out.block("try:"):
+                _Body(query, out, marks).write()
+            with out.block("except Exception as error:"):
+                out.line("fail(m, error)")
+        if query.unnest is not None:
+            out.line("return passed")
+    header = [f"# {name!a}"]
+    header += [f"# {key} = {_described(value)}" for key, value in out.constants.items()]
+    source = "\n".join([*header, *out.lines, ""])
+    filename = f"<rule {name}>"
+    code = compile(source, filename, "exec", dont_inherit=True)
+    linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
+    stages = tuple((len(header) + line + 1, stage) for line, stage in marks)
+    return Program(name, source, MappingProxyType(dict(out.constants)), code, stages)
+
+
+def _described(value: Any) -> str:
+    """A constant for a comment: one line of printable ASCII, the same in every run."""
+    if isinstance(value, frozenset):
+        return f"{{{', '.join(sorted(map(ascii, value)))}}}"
+    if callable(value):
+        return ascii(getattr(value, "__qualname__", type(value).__name__))
+    return ascii(value)
+
+
+class _Body:
+    """What happens to one message."""
+
+    def __init__(self, query: Query, out: Emitter, marks: list[tuple[int, str]]) -> None:
+        self._query = query
+        self._out = out
+        self._marks = marks
+        self._facts = Analysis(query)
+        self._expressions = Expressions(self._facts, out)
+
+    def write(self) -> None:
+        query, out, expressions = self._query, self._out, self._expressions
+        unnest = query.unnest
+        self._mark(SELECT if unnest is None else COLLECT)
+        outer = len(query.lets) if unnest is None else unnest.first_let
+        self._fields(0, outer)
+        if unnest is not None:
+            array = expressions.atom(unnest.array)
+        if query.where is not None:
+            self._mark(WHERE)
+            expressions.leave_unless(query.where, "continue")
+        if unnest is None:
+            self._mark(SELECT)
+            out.line(f"emit({self._row()})")
+            return
+        out.line("rows = []")
+        with out.block(f"for item in as_list({array}):"):
+            if unnest.condition is not None:
+                self._mark(INCASE)
+                expressions.leave_unless(unnest.condition, "continue")
+            self._mark(DO)
+            self._fields(outer, len(query.lets))
+            out.line(f"rows.append({self._row()})")
+        with out.block("if rows:"):
+            out.line("passed += 1")
+            with out.block("for row in rows:"):
+                out.line("emit(row)")
+
+    def _mark(self, stage: str) -> None:
+        self._marks.append((len(self._out.lines), stage))
+
+    def _fields(self, first: int, last: int) -> None:
+        """Compute the values that may fail, in order; for a path into the payload decoding is all that may."""
+        for index in range(first, last):
+            value = self._query.lets[index]
+            if not self._facts.may_fail(value):
+                continue
+            if is_path(value) and isinstance(value, Key):
+                self._expressions.fields()
+            else:
+                self._expressions.atom(Ref(index))
+
+    def _row(self) -> str:
+        lets = self._query.lets
+        values = [
+            # A path is safe to be put in place: what it may fail by, the decoding, has been done.
+            self._expressions.value(lets[index] if is_path(lets[index]) else Ref(index))
+            for _, index in self._query.outputs
+        ]
+        return f"({', '.join(values)}{',' if len(values) == 1 else ''})"

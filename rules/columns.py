@@ -1,0 +1,123 @@
+"""The columns that a source offers and how each is taken from a message: nothing is derived that no rule reads.
+
+A column is a piece of Python over the message ``m`` and the helpers of :data:`HELPERS`; the text comes from this file,
+never from a rule. Names, forms and units are EMQX's (emqx.md 2): times are milliseconds since the epoch, what a
+publisher lacks is missing.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
+
+from core.message import MISSING, Message, Type
+from rules.functions.values import canonical
+
+
+class ColumnSpec(NamedTuple):
+    """``always`` promises a value of the type, never null or missing. ``code`` is an expression over ``m``."""
+
+    type: Type
+    code: str
+    always: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """What one kind of source offers. ``strict`` makes an unknown name an error instead of a missing value."""
+
+    specs: Mapping[str, ColumnSpec]
+    strict: bool
+
+
+def message_id(m: Message) -> str:
+    """32 hexadecimal digits: time of arrival, publisher, and what tells messages of one instant apart.
+
+    The same for every rule that reads this message, different for any two messages of a process's life.
+    """
+    publisher = zlib.crc32(m.publisher.client_id.encode(errors="surrogatepass"))
+    return f"{m.received_ns & (1 << 64) - 1:016X}{publisher:08X}{id(m) >> 3 & 0xFFFFFFFF:08X}"
+
+
+def peer_host(m: Message) -> Any:
+    return m.publisher.peer_host or MISSING
+
+
+def peer_name(m: Message) -> Any:
+    publisher = m.publisher
+    if not publisher.peer_host:
+        return MISSING
+    host = f"[{publisher.peer_host}]" if ":" in publisher.peer_host else publisher.peer_host
+    return f"{host}:{publisher.peer_port}"
+
+
+def username(m: Message) -> Any:
+    name = m.publisher.username
+    return MISSING if name is None else name
+
+
+def flags(m: Message) -> dict[str, bool]:
+    return {"retain": m.retain, "dup": m.dup, "sys": m.topic.startswith("$SYS/")}
+
+
+def properties(m: Message) -> dict[str, Any]:
+    """MQTT 5 properties by EMQX's names; user properties as a map (the last wins) and as pairs."""
+    found: dict[str, Any] = {}
+    for name, value in (m.properties or {}).items():
+        if value is None:
+            continue
+        if name == "user_properties":
+            found["User-Property"] = dict(value)
+            found["User-Property-Pairs"] = [{"key": key, "value": item} for key, item in value]
+        else:
+            plain = canonical(value) if isinstance(value, bytes) else value
+            found["-".join(word.capitalize() for word in name.split("_"))] = plain
+    return found
+
+
+HELPERS: Final[Mapping[str, Callable[..., Any]]] = MappingProxyType(
+    {
+        "canonical": canonical,
+        "flags": flags,
+        "message_id": message_id,
+        "peer_host": peer_host,
+        "peer_name": peer_name,
+        "properties": properties,
+        "username": username,
+    }
+)
+
+MESSAGE_COLUMNS: Final = Columns(
+    MappingProxyType(
+        {
+            "id": ColumnSpec(Type.TEXT, "message_id(m)", always=True),
+            "clientid": ColumnSpec(Type.TEXT, "m.publisher.client_id", always=True),
+            "username": ColumnSpec(Type.TEXT, "username(m)"),
+            "payload": ColumnSpec(Type.TEXT, "canonical(m.payload)"),
+            "peerhost": ColumnSpec(Type.TEXT, "peer_host(m)"),
+            "peername": ColumnSpec(Type.TEXT, "peer_name(m)"),
+            "topic": ColumnSpec(Type.TEXT, "m.topic", always=True),
+            "qos": ColumnSpec(Type.BIGINT, "m.qos", always=True),
+            "flags": ColumnSpec(Type.OBJECT, "flags(m)", always=True),
+            "pub_props": ColumnSpec(Type.OBJECT, "properties(m)", always=True),
+            "publish_received_at": ColumnSpec(Type.BIGINT, "m.received_ns // 1000000", always=True),
+            "timestamp": ColumnSpec(Type.BIGINT, "m.received_ns // 1000000", always=True),
+            "node": ColumnSpec(Type.TEXT, "NODE", always=True),
+            "event": ColumnSpec(Type.TEXT, "EVENT", always=True),
+            "metadata": ColumnSpec(Type.OBJECT, "{RULE_ID: NAME}", always=True),
+            "client_attrs": ColumnSpec(Type.OBJECT, "{}", always=True),
+        }
+    ),
+    strict=True,
+)
+"""A published message, in the order in which ``SELECT *`` gives its columns."""
+
+EVENT: Final = "message.publish"
+
+
+def given_columns(names: Iterable[str]) -> Columns:
+    """The columns of a message that brings them along in ``Message.columns``, as for ``eval``."""
+    return Columns(MappingProxyType({name: ColumnSpec(Type.ANY, "") for name in names}), strict=False)

@@ -1,0 +1,121 @@
+"""One statement over one message, for ``headrace eval`` and tests: the same passes and the same code as in service.
+
+The message's columns are given, not derived. An unknown name is missing, as in EMQX, and what is certain to fail fails
+when it runs: here a query is an experiment, not a rule file to be guarded against typos.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any, Literal
+
+from core.errors import HeadraceError
+from core.message import MISSING, Batch, Message
+from core.metrics import Metrics
+from rules.bind import Binder
+from rules.codegen import generate
+from rules.columns import Columns, given_columns
+from rules.compiler import CompiledRule, RuleOptions
+from rules.diagnostics import Diagnostic, Problems, Source, Span
+from rules.functions import available_functions
+from rules.nodes import Foreach, span_of
+from rules.plan import plan
+from rules.runtime import LoadedRule, RuleFailure
+from rules.scope import PAYLOAD
+from rules.statements import parse
+
+_NAME = "eval"
+
+
+class EvalError(HeadraceError):
+    """Why a statement gave no rows: it is none (``parse``), means nothing (``bind``) or failed (``run``).
+
+    ``code`` is a diagnostic code, or at run time EMQX's error class; ``reason`` then is the code of the failure.
+    """
+
+    def __init__(
+        self,
+        stage: Literal["parse", "bind", "run"],
+        code: str,
+        message: str,
+        *,
+        reason: str = "",
+        diagnostics: tuple[Diagnostic, ...] = (),
+    ) -> None:
+        super().__init__(message)
+        self.stage = stage
+        self.code = code
+        self.reason = reason
+        self.diagnostics = diagnostics
+
+
+def evaluate(sql: str, columns: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The rows that one SELECT or FOREACH gives for a message with these columns; EvalError says why it does not.
+
+    ``columns["payload"]`` as str or bytes is the raw payload, as anything else it is already decoded. A value of a row
+    may be MISSING, and texts that are no UTF-8 are bytes.
+    """
+    rule = _compile(sql, tuple(columns))
+    payload = columns.get(PAYLOAD, b"")
+    message = Message(topic=str(columns.get("topic", "")), payload=b"", columns=columns)
+    if isinstance(payload, bytes):
+        message.payload = payload
+    elif isinstance(payload, str):
+        message.payload = payload.encode(errors="surrogatepass")
+    else:
+        message.document = payload
+    failures: list[Exception] = []
+    loaded = LoadedRule(rule, 0, _NAME, Metrics(), lambda _rule, _message, error: failures.append(error))
+    batch: Batch | None = loaded.process([message], 0)
+    if failures:
+        failure = failures[0]
+        if not isinstance(failure, RuleFailure):
+            raise failure
+        raise EvalError("run", failure.stage, str(failure), reason=failure.code)
+    return [dict(zip(rule.schema.names, row, strict=True)) for row in batch.rows] if batch is not None else []
+
+
+@lru_cache(maxsize=256)
+def _compile(sql: str, names: tuple[str, ...]) -> CompiledRule:
+    problems = Problems(Source("<eval>", sql))
+    statements = parse(problems)
+    if not statements and not problems.found:
+        problems.add("syntax", "there is no statement", Span(0, len(sql)))
+    _raise(problems)
+    if len(statements) > 1:
+        problems.add("syntax", "one statement at a time", statements[1].span)
+        _raise(problems)
+    tree = statements[0].tree
+    if not isinstance(tree, Foreach) and tree.key != "select":
+        problems.add("unsupported", "eval runs a SELECT or FOREACH, without INSERT INTO", span_of(tree))
+        _raise(problems)
+    source: Columns = given_columns(names)
+    try:
+        query = Binder(source, available_functions(), problems).query(tree)
+        _raise(problems)
+        return CompiledRule(
+            name=_NAME,
+            target="",
+            filters=query.filters,
+            options=RuleOptions(),
+            path="<eval>",
+            line=1,
+            sql=sql,
+            plan=plan(_NAME, "", query),
+            program=generate(_NAME, query),
+        )
+    except (RecursionError, MemoryError, SyntaxError):
+        problems.add("too-complex", "this statement is too complex", statements[0].span)
+    _raise(problems)
+    raise AssertionError("unreachable: _raise has just raised")
+
+
+def _raise(problems: Problems) -> None:
+    if problems.found:
+        first = problems.found[0]
+        text = "\n\n".join(str(found) for found in problems.found)
+        raise EvalError(first.stage, first.code, text, diagnostics=tuple(problems.found))
+
+
+__all__ = ["MISSING", "EvalError", "evaluate"]

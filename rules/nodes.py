@@ -1,0 +1,52 @@
+"""The syntax tree's nodes that sqlglot lacks, and the place of every node in its text.
+
+Everything else is sqlglot's own: ``exp.Column`` is a bare name, ``exp.Dot``, ``exp.Bracket`` the steps of a path.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, TypeVar
+
+from sqlglot import Token, exp
+
+from rules.diagnostics import NOWHERE, Span
+
+Node = TypeVar("Node", bound=exp.Expr)
+
+
+class TopicMatch(exp.Binary, exp.Predicate):
+    """``topic =~ 'filter'``."""
+
+
+class Range(exp.Expression):
+    """``[this..expression]``, inclusive; on its own a list of integers, in a bracket a part of a list."""
+
+    arg_types: ClassVar[dict[str, bool]] = {"this": True, "expression": True}
+
+
+class Foreach(exp.Expression):
+    """``FOREACH expressions [DO do] [INCASE incase] FROM tables [WHERE where]``."""
+
+    arg_types: ClassVar[dict[str, bool]] = {
+        "expressions": True,
+        "do": False,
+        "incase": False,
+        "tables": True,
+        "where": False,
+    }
+
+
+FROM_ARG = "from_" if "from_" in exp.Select.arg_types else "from"
+"""The name of a select's FROM among its arguments, which sqlglot has changed once."""
+
+
+def mark(node: Node, first: Token, last: Token) -> Node:
+    """Note that ``node`` was written from ``first`` to ``last``."""
+    node.meta["start"], node.meta["end"] = first.start, last.end + 1
+    return node
+
+
+def span_of(node: exp.Expr) -> Span:
+    """The text range of a node that the grammar made; NOWHERE for one made elsewhere."""
+    start, end = node.meta.get("start"), node.meta.get("end")
+    return Span(start, end) if isinstance(start, int) and isinstance(end, int) else NOWHERE

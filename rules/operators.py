@@ -1,0 +1,323 @@
+"""What the operators of rule SQL mean for values of any type: EMQX's semantics (emqx.md 1.4 to 1.8), and
+PostgreSQL's for what EMQX lacks.
+
+Pure functions, called by generated code where its inline fast path does not apply. A value is MISSING, None, bool,
+int, float, str, bytes, list or dict; no function changes its arguments. What has no result raises
+:class:`EvaluationError` or an arithmetic error of Python's, which :func:`explained` turns into one.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Sequence
+from decimal import Decimal
+from functools import lru_cache
+from typing import Any, Final
+
+from core.errors import HeadraceError, TopicError
+from core.message import MISSING, Missing
+from core.topics import matches, validate_filter
+from rules.functions.base import FunctionError, Refusal, shown
+from rules.functions.values import canonical, same, text_of
+
+_INTEGER: Final = re.compile(r"[+-]?[0-9]+", re.ASCII).fullmatch
+_FLOAT: Final = re.compile(r"[+-]?[0-9]+\.[0-9]+(?:[eE][+-]?[0-9]+)?", re.ASCII).fullmatch
+MAX_RANGE: Final = 1 << 16
+"""Elements of an integer range."""
+
+
+class EvaluationError(HeadraceError):
+    """A message for which an expression has no value. ``code`` is a stable word for scripts."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def explained(error: Exception) -> EvaluationError:
+    """Any exception of generated code as the error that it is for the rule's author."""
+    if isinstance(error, EvaluationError):
+        return error
+    if isinstance(error, FunctionError):
+        return EvaluationError(error.code, str(error))
+    if isinstance(error, ZeroDivisionError):
+        return EvaluationError("division_by_zero", "division by zero")
+    if isinstance(error, RecursionError):
+        return EvaluationError("too_deep", "a value is nested too deeply")
+    if isinstance(error, OverflowError | ValueError):
+        return EvaluationError("out_of_range", f"a number is out of range: {error}")
+    return EvaluationError("failed", f"{type(error).__name__}: {error}")
+
+
+# Arithmetic
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) or isinstance(value, Decimal)
+
+
+def _operand_error(operator: str, one: Any, two: Any) -> EvaluationError:
+    return EvaluationError("bad_operand", f"no result for {shown(one)} {operator} {shown(two)}")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise EvaluationError("out_of_range", "a number is out of range")
+    return value
+
+
+def _numbers(operator: str, one: Any, two: Any) -> tuple[Any, Any]:
+    if not (_is_number(one) and _is_number(two)):
+        raise _operand_error(operator, one, two)
+    if isinstance(one, Decimal) is not isinstance(two, Decimal):
+        return float(one), float(two)
+    return one, two
+
+
+def add(one: Any, two: Any) -> Any:
+    """Numbers are added; where one side is a text both are joined as texts."""
+    if isinstance(one, str | bytes) or isinstance(two, str | bytes):
+        return _joined(one, two)
+    one, two = _numbers("+", one, two)
+    return _finite(one + two)
+
+
+def subtract(one: Any, two: Any) -> Any:
+    one, two = _numbers("-", one, two)
+    return _finite(one - two)
+
+
+def multiply(one: Any, two: Any) -> Any:
+    one, two = _numbers("*", one, two)
+    return _finite(one * two)
+
+
+def divide(one: Any, two: Any) -> Any:
+    """Always a float."""
+    one, two = _numbers("/", one, two)
+    return _finite(float(one / two))
+
+
+def _integers(operator: str, one: Any, two: Any) -> None:
+    if not (type(one) is int and type(two) is int):
+        raise _operand_error(operator, one, two)
+
+
+def int_divide(one: Any, two: Any) -> int:
+    """Truncates toward zero: ``-7 div 2`` is -3."""
+    _integers("div", one, two)
+    quotient = abs(one) // abs(two)
+    return int(quotient if (one < 0) == (two < 0) else -quotient)
+
+
+def modulo(one: Any, two: Any) -> int:
+    """Has the sign of the dividend: ``-7 mod 3`` is -1."""
+    _integers("mod", one, two)
+    rest = abs(one) % abs(two)
+    return int(-rest if one < 0 else rest)
+
+
+def negate(value: Any) -> Any:
+    if not _is_number(value):
+        raise EvaluationError("bad_operand", f"no negative of {shown(value)}")
+    return -value
+
+
+def _joined(one: Any, two: Any) -> Any:
+    if isinstance(one, bytes) or isinstance(two, bytes):
+        return canonical(b"".join(_binary(value) for value in (one, two)))
+    try:
+        return text_of(one) + text_of(two)
+    except Refusal as refusal:
+        raise EvaluationError(refusal.code, str(refusal)) from None
+
+
+def _binary(value: Any) -> bytes:
+    return value if isinstance(value, bytes) else text_of(value).encode(errors="surrogatepass")
+
+
+def concat(one: Any, two: Any) -> Any:
+    """``||``: as text concatenation, but nothing can be joined to null or to what is missing."""
+    for value in (one, two):
+        if value is None or value is MISSING:
+            return value
+    return _joined(one, two)
+
+
+# Comparison
+
+
+def parse_number(text: str | bytes) -> int | float | None:
+    """The number that a text is, None where it is none; no blanks, no exponent without a fraction."""
+    if isinstance(text, bytes):
+        text = text.decode("latin-1")
+    if _INTEGER(text):
+        return int(text)
+    return float(text) if _FLOAT(text) else None
+
+
+def _atom(value: Any) -> str:
+    return "undefined" if value is MISSING else "null" if value is None else "true" if value else "false"
+
+
+def _bytes(value: str | bytes) -> bytes:
+    return value.encode(errors="surrogatepass") if isinstance(value, str) else value
+
+
+def _sign(one: Any, two: Any) -> int:
+    return int(one > two) - int(one < two)
+
+
+def _rank(value: Any) -> int:
+    if _is_number(value):
+        return 0
+    if value is None or isinstance(value, bool | Missing):
+        return 1
+    if isinstance(value, dict):
+        return 2
+    return 3 if isinstance(value, list) else 4
+
+
+def term_order(one: Any, two: Any) -> int:
+    """-1, 0 or 1 by Erlang's order of terms: number < boolean and null < map < list < string."""
+    rank, other = _rank(one), _rank(two)
+    if rank != other:
+        return _sign(rank, other)
+    if rank == 0:
+        return _sign(one, two)
+    if rank == 1:
+        return _sign(_atom(one), _atom(two))
+    if rank == 4:
+        return _sign(_bytes(one), _bytes(two))
+    if rank == 3:
+        return _sequence_order(one, two) or _sign(len(one), len(two))
+    keys, others = sorted(one), sorted(two)
+    return (
+        _sign(len(one), len(two))
+        or _sequence_order(keys, others)
+        or _sequence_order([one[key] for key in keys], [two[key] for key in others])
+    )
+
+
+def _sequence_order(ones: Sequence[Any], twos: Sequence[Any]) -> int:
+    for one, two in zip(ones, twos, strict=False):
+        order = term_order(one, two)
+        if order:
+            return order
+    return 0
+
+
+def order(one: Any, two: Any) -> int | None:
+    """How EMQX compares: None where one side alone is missing, else as :func:`term_order` after conversion.
+
+    A number and a text: the text must be a number. A boolean or null and a text: both as texts.
+    """
+    if one is MISSING or two is MISSING:
+        return 0 if one is two else None
+    if isinstance(one, str | bytes) is not isinstance(two, str | bytes):
+        if isinstance(one, str | bytes):
+            reverse = order(two, one)
+            return None if reverse is None else -reverse
+        if one is None or isinstance(one, bool):
+            return _sign(_atom(one).encode(), _bytes(two))
+        if _is_number(one):
+            number = parse_number(two)
+            if number is None:
+                raise EvaluationError("not_a_number", f"{shown(one)} cannot be compared with {shown(two)}")
+            return _sign(one, number)
+    return term_order(one, two)
+
+
+def equal(one: Any, two: Any) -> bool:
+    return order(one, two) == 0
+
+
+def unequal(one: Any, two: Any) -> bool:
+    found = order(one, two)
+    return found is not None and found != 0
+
+
+def less(one: Any, two: Any) -> bool:
+    return order(one, two) == -1
+
+
+def less_or_equal(one: Any, two: Any) -> bool:
+    found = order(one, two)
+    return found is not None and found <= 0
+
+
+def greater(one: Any, two: Any) -> bool:
+    return order(one, two) == 1
+
+
+def greater_or_equal(one: Any, two: Any) -> bool:
+    found = order(one, two)
+    return found is not None and found >= 0
+
+
+def is_in(value: Any, items: Sequence[Any]) -> bool:
+    """Exactly one of ``items``: no conversion, 1 is not 1.0."""
+    return any(same(value, item) for item in items)
+
+
+def topic_matches(topic: Any, topic_filter: Any) -> bool:
+    """``=~``: does the topic on the left match the filter on the right?"""
+    if not (isinstance(topic, str) and isinstance(topic_filter, str)):
+        raise _operand_error("=~", topic, topic_filter)
+    try:
+        validate_filter(topic_filter)
+    except TopicError as error:
+        raise EvaluationError("bad_topic_filter", str(error)) from None
+    return matches(topic_filter, topic)
+
+
+@lru_cache(maxsize=512)
+def _pattern(pattern: str, ignore_case: bool) -> Callable[[str], Any]:
+    pieces: list[list[str]] = [[]]
+    characters = iter(pattern)
+    for character in characters:
+        if character == "%":
+            pieces.append([])
+        elif character == "_":
+            pieces[-1].append(".")
+        elif character != "\\":
+            pieces[-1].append(re.escape(character))
+        elif escaped := next(characters, ""):
+            pieces[-1].append(re.escape(escaped))
+        else:
+            raise EvaluationError("bad_pattern", f"LIKE pattern {pattern!r} ends with its escape character")
+    source = "".join(pieces[0])
+    if len(pieces) > 1:
+        # The leftmost place of each inner piece is as good as any later one, so nothing is ever tried again: atomic
+        # groups keep the time linear in the text, whatever the pattern.
+        source += "".join(f"(?>.*?{''.join(piece)})" for piece in pieces[1:-1] if piece) + ".*" + "".join(pieces[-1])
+    return re.compile(source, re.DOTALL | (re.IGNORECASE if ignore_case else 0)).fullmatch
+
+
+def like(value: Any, pattern: Any, ignore_case: bool = False) -> Any:
+    """PostgreSQL's LIKE: ``%`` any text, ``_`` one character, backslash takes the next literally. Missing and null
+    give themselves."""
+    for operand in (value, pattern):
+        if operand is None or operand is MISSING:
+            return operand
+    if not (isinstance(value, str) and isinstance(pattern, str)):
+        raise _operand_error("LIKE", value, pattern)
+    return _pattern(pattern, ignore_case)(value) is not None
+
+
+# Conditions
+
+
+def truth(value: Any) -> bool:
+    """A condition's outcome; null and missing are not true, other values are no condition."""
+    if value is True or value is False:
+        return bool(value)
+    if value is None or value is MISSING:
+        return False
+    raise EvaluationError("not_boolean", f"a condition must be true or false, not {shown(value)}")
+
+
+def negation(value: Any) -> bool:
+    """NOT: false for everything but false itself."""
+    return value is False

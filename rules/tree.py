@@ -1,0 +1,284 @@
+"""Bound expressions: names are resolved, functions are found, EMQX's evaluation order is explicit.
+
+Immutable and comparable by structure (places in the text do not count), so that equal expressions are computed once.
+A query numbers its values in order of evaluation (:attr:`Query.lets`); :class:`Ref` reads an earlier one. What a
+node means at run time is defined by ``operators``; its static type by ``types``; its code by ``codegen``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields
+from typing import Any, Final, Literal
+
+from core.message import MISSING, Type
+from rules.columns import Columns
+from rules.diagnostics import NOWHERE, Span
+from rules.functions import ScalarFunction
+
+ArithmeticOperator = Literal["+", "-", "*", "/", "div", "mod"]
+ComparisonOperator = Literal["=", "!=", "<", "<=", ">", ">="]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expr:
+    """The root of all expressions."""
+
+    span: Span = field(default=NOWHERE, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Const(Expr):
+    """A text, number, boolean or MISSING; ``type`` keeps 1, 1.0 and true apart."""
+
+    value: Any
+    type: Type
+
+
+UNDEFINED: Final = Const(MISSING, Type.ANY)
+
+
+@dataclass(frozen=True, slots=True)
+class Column(Expr):
+    """A column of the source."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Document(Expr):
+    """The message's decoded payload; fails where that is not JSON."""
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentOf(Expr):
+    """An output named ``payload`` that a path goes into: a text is decoded and fails where it is not JSON."""
+
+    base: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Opened(Expr):
+    """``FOREACH payload``: the payload's JSON value, missing where it is not JSON (EMQX since 5.9)."""
+
+    base: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Ref(Expr):
+    """The value number ``index`` of the query."""
+
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Item(Expr):
+    """The present element of FOREACH."""
+
+
+@dataclass(frozen=True, slots=True)
+class First(Expr):
+    """``first``, or ``second`` where the first is missing (emqx.md 1.3, step 4)."""
+
+    first: Expr
+    second: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Key(Expr):
+    """``base.name``; a text is taken for the JSON of a map."""
+
+    base: Expr
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Index(Expr):
+    """``base[index]``, 1-based, negative from the end."""
+
+    base: Expr
+    index: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Slice(Expr):
+    """``base[first..last]``, inclusive; fails on what is no list."""
+
+    base: Expr
+    first: Expr
+    last: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class IntegerRange(Expr):
+    first: Expr
+    last: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class ListOf(Expr):
+    items: tuple[Expr, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Append(Expr):
+    """The step ``[-0]`` of a path alias."""
+
+
+@dataclass(frozen=True, slots=True)
+class Put(Expr):
+    """``base`` with ``value`` at the path of ``steps``: a Const text for a key, Append, or an index."""
+
+    base: Expr
+    steps: tuple[Expr, ...]
+    value: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Arithmetic(Expr):
+    operator: ArithmeticOperator
+    left: Expr
+    right: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Negate(Expr):
+    operand: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Concat(Expr):
+    """``left || right``: texts of both, null or missing where one of them is."""
+
+    left: Expr
+    right: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Compare(Expr):
+    operator: ComparisonOperator
+    left: Expr
+    right: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class TopicMatches(Expr):
+    topic: Expr
+    topic_filter: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class In(Expr):
+    operand: Expr
+    items: tuple[Expr, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Like(Expr):
+    operand: Expr
+    pattern: Expr
+    ignore_case: bool
+
+
+@dataclass(frozen=True, slots=True)
+class IsNull(Expr):
+    operand: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class And(Expr):
+    operands: tuple[Expr, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Or(Expr):
+    operands: tuple[Expr, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Not(Expr):
+    operand: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Case(Expr):
+    """``operand`` None: conditions; else values that must be the same term as the operand."""
+
+    operand: Expr | None
+    branches: tuple[tuple[Expr, Expr], ...]
+    default: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Cast(Expr):
+    operand: Expr
+    type: Type
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Expr):
+    function: ScalarFunction = field(hash=False)
+    name: str
+    arguments: tuple[Expr, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Unnest:
+    """FOREACH: values from ``first_let`` on belong to each element of ``array`` that ``condition`` lets pass."""
+
+    array: Expr
+    first_let: int
+    condition: Expr | None
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """One SELECT or FOREACH over the columns of ``source``.
+
+    The values ``lets`` are computed in order; ``where`` follows those of the message (all of them, without FOREACH).
+    ``outputs`` are pairs of a column name and the number of its value.
+    """
+
+    source: Columns
+    filters: tuple[str, ...]
+    lets: tuple[Expr, ...]
+    where: Expr | None
+    unnest: Unnest | None
+    outputs: tuple[tuple[str, int], ...]
+
+
+def children(expr: Expr) -> Iterator[Expr]:
+    """The operands of an expression, in order of evaluation."""
+    for part in fields(expr):
+        yield from _expressions(getattr(expr, part.name))
+
+
+def _expressions(value: Any) -> Iterator[Expr]:
+    if isinstance(value, Expr):
+        yield value
+    elif isinstance(value, tuple):
+        for item in value:
+            yield from _expressions(item)
+
+
+def walk(expr: Expr) -> Iterator[Expr]:
+    """``expr`` and everything below it, depth first."""
+    stack = [expr]
+    while stack:
+        node = stack.pop()
+        yield node
+        stack.extend(reversed(list(children(node))))
+
+
+def is_pure(expr: Expr) -> bool:
+    """Does it give the same value whenever it is asked for the same message?"""
+    return all(not isinstance(node, Call) or node.function.pure for node in walk(expr))
+
+
+def is_path(expr: Expr) -> bool:
+    """A constant, a column or keys and constant indexes below one: cheap, and never changed by what is computed."""
+    while isinstance(expr, Key | Index):
+        if isinstance(expr, Index) and not isinstance(expr.index, Const):
+            return False
+        expr = expr.base
+    return isinstance(expr, Const | Column | Document | Item)

@@ -1,0 +1,135 @@
+"""Bound expressions as SQL for people: in plans and messages. One form for one expression, parentheses where needed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any, Final
+
+from core.message import MISSING
+from rules.tree import (
+    And,
+    Append,
+    Arithmetic,
+    Call,
+    Case,
+    Cast,
+    Column,
+    Compare,
+    Concat,
+    Const,
+    Document,
+    DocumentOf,
+    Expr,
+    First,
+    In,
+    Index,
+    IntegerRange,
+    IsNull,
+    Item,
+    Key,
+    Like,
+    ListOf,
+    Negate,
+    Not,
+    Opened,
+    Or,
+    Put,
+    Query,
+    Ref,
+    Slice,
+    TopicMatches,
+)
+
+_BARE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_$@~]*", re.ASCII).fullmatch
+_COMPOUND: Final = (And, Or, Not, Compare, Arithmetic, Concat, In, Like, IsNull, TopicMatches, First)
+
+
+class Unparser:
+    """``query`` gives the meaning of references to earlier values."""
+
+    def __init__(self, query: Query) -> None:
+        self._names: dict[int, str] = {}
+        for name, index in query.outputs:
+            self._names.setdefault(index, name)
+        self._lets = query.lets
+
+    def of(self, expr: Expr) -> str:
+        return _TEXT[type(expr)](self, expr)
+
+    def _part(self, expr: Expr) -> str:
+        text = self.of(expr)
+        return f"({text})" if isinstance(expr, _COMPOUND) else text
+
+    def _list(self, items: tuple[Expr, ...]) -> str:
+        return ", ".join(map(self.of, items))
+
+    def _const(self, expr: Const) -> str:
+        value = expr.value
+        if value is MISSING:
+            return "undefined"
+        if isinstance(value, bool):
+            return "true" if value else "false"
+        return f"'{value}'" if isinstance(value, str) else repr(value)
+
+    def _ref(self, expr: Ref) -> str:
+        name = self._names.get(expr.index)
+        return self._part(self._lets[expr.index]) if name is None else _name(name)
+
+    def _put(self, expr: Put) -> str:
+        steps = "".join(
+            f".{_name(step.value)}" if isinstance(step, Const) and isinstance(step.value, str) else f"[{self.of(step)}]"
+            for step in expr.steps
+        )
+        return f"put({self.of(expr.base)}, {steps}, {self.of(expr.value)})"
+
+    def _case(self, expr: Case) -> str:
+        operand = "" if expr.operand is None else f" {self.of(expr.operand)}"
+        branches = "".join(f" WHEN {self.of(test)} THEN {self.of(value)}" for test, value in expr.branches)
+        return f"CASE{operand}{branches} ELSE {self.of(expr.default)} END"
+
+    def _binary(self, operator: str, left: Expr, right: Expr) -> str:
+        return f"{self._part(left)} {operator} {self._part(right)}"
+
+    def _like(self, expr: Like) -> str:
+        return self._binary("ILIKE" if expr.ignore_case else "LIKE", expr.operand, expr.pattern)
+
+    def _slice(self, expr: Slice) -> str:
+        return f"{self._part(expr.base)}[{self.of(expr.first)}..{self.of(expr.last)}]"
+
+
+def _name(name: str) -> str:
+    return name if _BARE(name) else f'"{name}"'
+
+
+_TEXT: Final[dict[type[Expr], Callable[[Unparser, Any], str]]] = {
+    Const: Unparser._const,
+    Column: lambda _, expr: _name(expr.name),
+    Document: lambda _, _expr: "payload",
+    DocumentOf: lambda text, expr: text._part(expr.base),
+    Opened: lambda text, expr: text._part(expr.base),
+    Ref: Unparser._ref,
+    Item: lambda _, _expr: "item",
+    First: lambda text, expr: f"{text._part(expr.first)} else {text._part(expr.second)}",
+    Key: lambda text, expr: f"{text._part(expr.base)}.{_name(expr.name)}",
+    Index: lambda text, expr: f"{text._part(expr.base)}[{text.of(expr.index)}]",
+    Slice: Unparser._slice,
+    IntegerRange: lambda text, expr: f"[{text.of(expr.first)}..{text.of(expr.last)}]",
+    ListOf: lambda text, expr: f"[{text._list(expr.items)}]",
+    Append: lambda _, _expr: "-0",
+    Put: Unparser._put,
+    Arithmetic: lambda text, expr: text._binary(expr.operator, expr.left, expr.right),
+    Negate: lambda text, expr: f"-{text._part(expr.operand)}",
+    Concat: lambda text, expr: text._binary("||", expr.left, expr.right),
+    Compare: lambda text, expr: text._binary(expr.operator, expr.left, expr.right),
+    TopicMatches: lambda text, expr: text._binary("=~", expr.topic, expr.topic_filter),
+    In: lambda text, expr: f"{text._part(expr.operand)} IN ({text._list(expr.items)})",
+    Like: Unparser._like,
+    IsNull: lambda text, expr: f"{text._part(expr.operand)} IS NULL",
+    And: lambda text, expr: " AND ".join(map(text._part, expr.operands)),
+    Or: lambda text, expr: " OR ".join(map(text._part, expr.operands)),
+    Not: lambda text, expr: f"NOT {text._part(expr.operand)}",
+    Case: Unparser._case,
+    Cast: lambda text, expr: f"CAST({text.of(expr.operand)} AS {expr.type.value})",
+    Call: lambda text, expr: f"{expr.name}({text._list(expr.arguments)})",
+}
