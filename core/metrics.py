@@ -105,13 +105,17 @@ class Metrics:
         return lambda: readers.remove(reader)
 
     def collect(self) -> Iterator[Family]:
-        """Every family with its samples, by name."""
+        """Every family with its samples, by name.
+
+        Of two readers with the same labels the later one counts: what is being replaced may still be there.
+        """
         for name in sorted(self._definitions):
             definition = self._definitions[name]
-            samples = [
-                Sample(labels, child.value if isinstance(child, Counter) else child)
+            values: dict[Labels, int | float | Histogram] = {
+                labels: child.value if isinstance(child, Counter) else child
                 for labels, child in definition.children.items()
-            ]
+            }
             for reader in definition.readers:
-                samples.extend(Sample(labels, value) for labels, value in reader())
+                values.update(reader())
+            samples = [Sample(labels, value) for labels, value in values.items()]
             yield Family(name, definition.help, definition.kind, definition.label_names, samples)
