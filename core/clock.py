@@ -1,8 +1,8 @@
 """Time as one line: integer nanoseconds since the epoch, UTC, never backwards.
 
-Pure code takes ``now`` as an argument; only shells ask a clock. The line is the monotonic clock plus an offset,
-so that it is steady between two calls of :meth:`SystemClock.sync`, which follows the wall clock: forward at
-once, backward by slowing down. Deadlines and timestamps may therefore share it.
+Pure code takes ``now`` as an argument; only shells ask a clock. The line runs with the monotonic clock and follows
+the wall clock at every :meth:`SystemClock.sync`: forward at once, backward by slowing down. Deadlines and
+timestamps may therefore share it.
 """
 
 from __future__ import annotations
@@ -31,23 +31,29 @@ class SystemClock:
         self._wall = wall
         self._monotonic = monotonic
         self._synced_at = monotonic()
-        self._offset = wall() - self._synced_at
+        self._base = wall()
+        self._ahead = 0  # what the line has to lose since then
 
     def now(self) -> int:
-        return self._monotonic() + self._offset
+        return self._at(self._monotonic())
+
+    def _at(self, ticks: int) -> int:
+        elapsed = ticks - self._synced_at
+        return self._base + elapsed - min(elapsed // 10, self._ahead)
 
     def sync(self) -> int:
-        """Follow the wall clock and return the nanoseconds that the line was moved by.
+        """Follow the wall clock and return by how many nanoseconds it differed from the line.
 
-        Backward, the line gives up at most a tenth of the time since the last call: it slows down, it never
-        turns round.
+        Where the wall clock is ahead (positive) the line jumps to it; where it is behind (negative) the line runs at
+        nine tenths of its pace until it has fallen back: it slows down, it never turns round.
         """
         ticks = self._monotonic()
-        error = self._wall() - (ticks + self._offset)
-        step = error if error > 0 else max(error, -((ticks - self._synced_at) // 10))
+        here = self._at(ticks)
+        error = self._wall() - here
         self._synced_at = ticks
-        self._offset += step
-        return step
+        self._base = here + max(error, 0)
+        self._ahead = max(-error, 0)
+        return error
 
 
 class ManualClock:

@@ -51,10 +51,11 @@ class MemoryInbox(Inbox):
 
     def append(self, messages: Sequence[Message]) -> int:
         waiting = self._messages
-        if not waiting:
-            self._wake()
+        first = not waiting
         waiting.extend(messages)
         self._offset += len(messages)
+        if first and messages:
+            self._wake()
         return self._offset
 
     def when_safe(self, offset: int, callback: Callable[[], None]) -> None:

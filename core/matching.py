@@ -37,6 +37,8 @@ class MatchCache:
         *,
         max_entries: int = 65_536,
     ) -> None:
+        if max_entries < 1:
+            raise ValueError("max_entries must be at least 1")
         self._subscribers = subscribers
         self._rules = rules
         self._max_entries = max_entries

@@ -74,20 +74,26 @@ class Metrics:
         known = self._definitions.get(name)
         if known is None:
             known = self._definitions[name] = _Definition(help_text, kind, label_names, {}, [])
-        elif (known.kind, known.label_names) != (kind, label_names):
+        elif known.kind != kind or sorted(known.label_names) != sorted(label_names):
             raise ValueError(f"metric {name} is already a {known.kind} with labels {known.label_names}")
         return known
 
-    def counter(self, name: str, help_text: str, **labels: str) -> Counter:
+    def counter(self, name: str, help_text: str, /, **labels: str) -> Counter:
         """The counter with these labels, made on first use and the same one ever after."""
-        children = self._define(name, help_text, "counter", tuple(labels)).children
-        child = children.setdefault(tuple(labels.values()), Counter())
+        definition = self._define(name, help_text, "counter", tuple(labels))
+        child = definition.children.setdefault(tuple(labels[key] for key in definition.label_names), Counter())
         assert isinstance(child, Counter)  # noqa: S101 - _define has just checked the kind
         return child
 
-    def histogram(self, name: str, help_text: str, bounds: tuple[float, ...], **labels: str) -> Histogram:
-        children = self._define(name, help_text, "histogram", tuple(labels)).children
-        child = children.setdefault(tuple(labels.values()), Histogram(bounds))
+    def histogram(self, name: str, help_text: str, bounds: tuple[float, ...], /, **labels: str) -> Histogram:
+        """The histogram with these labels; all of one name have the same bounds: anything else is a ValueError."""
+        if list(bounds) != sorted(set(bounds)):
+            raise ValueError(f"the bounds of metric {name} must ascend, got {bounds}")
+        definition = self._define(name, help_text, "histogram", tuple(labels))
+        for other in definition.children.values():
+            if isinstance(other, Histogram) and other.bounds != bounds:
+                raise ValueError(f"metric {name} already has the bounds {other.bounds}")
+        child = definition.children.setdefault(tuple(labels[key] for key in definition.label_names), Histogram(bounds))
         assert isinstance(child, Histogram)  # noqa: S101 - _define has just checked the kind
         return child
 
@@ -99,8 +105,14 @@ class Metrics:
         reader: Callable[[], Iterable[tuple[Labels, int | float]]],
         label_names: Labels = (),
     ) -> Callable[[], None]:
-        """Ask ``reader`` for (label values, value) pairs at every collection, until the returned function is called."""
-        readers = self._define(name, help_text, kind, label_names).readers
+        """Ask ``reader`` for (label values, value) pairs at every collection, until the returned function is called.
+
+        Label values come in the order of ``label_names``.
+        """
+        definition = self._define(name, help_text, kind, label_names)
+        if definition.label_names != label_names:
+            raise ValueError(f"metric {name} already has its labels in the order {definition.label_names}")
+        readers = definition.readers
         readers.append(reader)
         return lambda: readers.remove(reader)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, TypeVar
 
@@ -61,9 +62,10 @@ class Registry(Generic[Base]):
         point = self._point(name)
         try:
             found: Any = point.load()
-        except (ImportError, AttributeError) as error:
+        except Exception as error:  # importing runs foreign code: whatever it raises is its failure
+            what = error if isinstance(error, ImportError | AttributeError) else f"{type(error).__name__}: {error}"
             raise ExtensionError(
-                f"{self._group} extension {name!r} ({point.value}) cannot be loaded: {error}",
+                f"{self._group} extension {name!r} ({point.value}) cannot be loaded: {what}",
                 self._group,
                 name,
             ) from error
@@ -74,10 +76,10 @@ class Registry(Generic[Base]):
 
 
 def require_driver(module: str, extra: str, group: str, name: str) -> Any:
-    """Import a driver on first use; ExtensionError that says what to install where it is absent."""
-    import importlib
-
+    """Import a driver on first use; ExtensionError that says what to install where it is absent or broken."""
     try:
-        return importlib.import_module(module)
+        return import_module(module)
     except ImportError as error:
-        raise ExtensionError(f"{name!r} needs {module}: pip install 'headrace[{extra}]'", group, name) from error
+        absent = isinstance(error, ModuleNotFoundError) and f"{module}.".startswith(f"{error.name}.")
+        why = "" if absent else f", which cannot be imported here ({error})"
+        raise ExtensionError(f"{name!r} needs {module}{why}: pip install 'headrace[{extra}]'", group, name) from error

@@ -33,7 +33,7 @@ _SIZE_UNITS: Final = {
     "GiB": 1 << 30,
     "TiB": 1 << 40,
 }
-_QUANTITY: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]+)").fullmatch
+_QUANTITY: Final = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?)\s*([A-Za-z]+)").fullmatch
 
 
 def _parse(text: Any, units: dict[str, int], example: str) -> int:
@@ -87,7 +87,10 @@ class Bind:
     @classmethod
     def parse(cls, text: Any) -> Bind:
         host, colon, port = text.rpartition(":") if isinstance(text, str) else ("", "", "")
-        host = host.removeprefix("[").removesuffix("]")
+        if host[:1] == "[" and host[-1:] == "]" and ":" in host:
+            host = host[1:-1]
+        elif not set(host).isdisjoint("[]:"):
+            host = ""  # an IPv6 address without brackets could end anywhere
         if not (host and colon and port.isascii() and port.isdigit() and int(port) <= 65_535):
             raise ValueError(f"expected 'host:port' like '0.0.0.0:1883', got {text!r}")
         return cls(host, int(port))
@@ -128,9 +131,11 @@ class Secret:
             except KeyError:
                 raise ValueError(f"the environment variable {self._value} is not set") from None
         try:
-            return Path(self._value).read_text().removesuffix("\n")
+            return Path(self._value).read_text(encoding="utf-8").removesuffix("\n")
         except OSError as error:
             raise ValueError(f"the secret's file {self._value} cannot be read: {error.strerror}") from None
+        except UnicodeDecodeError:
+            raise ValueError(f"the secret's file {self._value} is not UTF-8") from None
 
     def __repr__(self) -> str:
         return "Secret(***)" if self._kind == "text" else f"Secret({self._kind}={self._value})"

@@ -14,7 +14,7 @@ from core.errors import TopicError
 
 MAX_TOPIC_BYTES: Final = 65_535
 _FORBIDDEN_IN_NAME = re.compile(r"[+#\x00]").search
-_FORBIDDEN_IN_FILTER = re.compile(r"\x00|[^/]\+|\+[^/]|[^/]#|#.").search
+_FORBIDDEN_IN_FILTER = re.compile(r"\x00|[^/]\+|\+[^/]|[^/]#|#.", re.DOTALL).search
 
 
 def _check_length(text: str, kind: str) -> None:
@@ -130,7 +130,7 @@ def split_shared(topic_filter: str) -> SharedFilter | None:
     return SharedFilter(group, rest)
 
 
-_CONVERTERS: Final = {"str": (r"[^/]+", str), "int": (r"[+-]?[0-9]+", int)}
+_CONVERTERS: Final = {"str": (r"[^/]+", str), "int": (r"[+-]?[0-9]{1,18}", int)}  # 18 digits: a BIGINT
 _PLACEHOLDER = re.compile(r"\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::(?P<converter>[a-z]+))?\}")
 
 
@@ -138,7 +138,8 @@ class TopicTemplate:
     """``cp/{station}/{connector:int}/meter``: names the levels of a topic, with ``int`` or ``str`` (default).
 
     ``filter`` is the topic filter to subscribe to, ``names`` the bound names in order. A template may hold ``+``
-    and a final ``#`` beside placeholders. TopicError says what is wrong with a bad one.
+    and a final ``#`` beside placeholders. A placeholder takes no empty level, one in front no ``$`` (MQTT-4.7.2-1).
+    TopicError says what is wrong with a bad template.
     """
 
     def __init__(self, template: str) -> None:
@@ -177,6 +178,8 @@ class TopicTemplate:
         source = "/".join(pattern)
         if levels[-1] == "#":
             source = source[: -len("/.*")] + "(?:/.*)?" if len(levels) > 1 else source
+        if levels[0] in ("+", "#"):
+            source = r"(?!\$)" + source
         self._match = re.compile(source, re.DOTALL).fullmatch
 
     def bind(self, name: str) -> dict[str, Any] | None:
