@@ -17,11 +17,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol
 
 from core.clock import SECOND, Clock
-from core.errors import PayloadError, Rejected
+from core.errors import PayloadError, Rejected, Unavailable
 from core.message import Batch
 from core.metrics import Metrics
 from sinks.base import Sink
@@ -144,8 +144,7 @@ class Delivery:
     async def _open(self) -> None:
         while True:
             try:
-                async with asyncio.timeout(self._settings.retry.attempt_timeout.seconds):
-                    await self._sink.open()
+                await self._attempt(self._sink.open())
             except Exception as error:  # noqa: BLE001 - any failure of an extension means "not yet"
                 delay = self._failed(error, State.CONNECTING)
                 await self._close_sink()
@@ -158,10 +157,21 @@ class Delivery:
 
     async def _close_sink(self) -> None:
         try:
-            async with asyncio.timeout(self._settings.retry.attempt_timeout.seconds):
-                await self._sink.close()
+            await self._attempt(self._sink.close())
         except Exception as error:  # noqa: BLE001 - it is given up either way
             _log.warning("sink %s: closing it failed: %s: %s", self.name, type(error).__name__, error)
+
+    async def _attempt(self, call: Coroutine[Any, Any, None]) -> None:
+        """Await one call of the sink, not longer than ``attempt_timeout``."""
+        try:
+            async with asyncio.timeout(self._settings.retry.attempt_timeout.seconds):
+                await call
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            # Nobody cancelled us: something inside the sink was, and that must not pass for a shutdown.
+            raise Unavailable("a call inside of the sink was cancelled") from None
 
     def _expire_queue(self) -> None:
         while self._buffer.queue and self._expired(self._buffer.queue[0]):
@@ -231,8 +241,7 @@ class Delivery:
         """Write until it succeeds; leaves with Rejected, or _Expired where ``max_elapsed`` is over."""
         while True:
             try:
-                async with asyncio.timeout(self._settings.retry.attempt_timeout.seconds):
-                    await self._sink.write(batch)
+                await self._attempt(self._sink.write(batch))
             except Rejected:
                 self._health.succeeded()  # the far side answers
                 raise

@@ -12,6 +12,8 @@ takes its place.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import sqlite3
 from collections.abc import Callable
 from functools import partial
 from typing import Any, ClassVar, Final
@@ -24,6 +26,7 @@ from sqlalchemy.pool import PoolProxiedConnection
 from core.clock import SECOND
 from core.errors import ConfigError, SinkError, Unavailable
 from core.message import Batch, Schema
+from core.registry import did_you_mean
 from core.settings import Duration, Secret
 from sinks.base import Sink, SinkContext
 from sinks.sql_engine import Synchronous, make_engine, make_folder, masked, parse_url
@@ -96,6 +99,10 @@ class SqlSink(Sink):
         if len(set(config.columns.values())) < len(config.columns):
             raise ConfigError("two columns go to the same column of the table", path="columns")
         # Rules with a `*` have columns that only their rows show: then the first row tells.
+        names = {name: None for schema in self.context.schemas for name in schema.names}
+        if names and (strange := [name for name in config.columns if name not in names]):
+            hint = did_you_mean(strange[0], names) or f"they yield {', '.join(names)}"
+            raise ConfigError(f"no rule yields {strange[0]!r}", path="columns", hint=hint)
         columns = merged(self.context.schemas, config.columns)
         if columns and (unknown := [name for name in config.key if name not in columns]):
             raise ConfigError(f"no rule yields {unknown[0]!r}; they yield {', '.join(columns)}", path="key")
@@ -183,11 +190,13 @@ class _Slot:
         self.worker = Worker(f"sql sink {name}")
         self._engine = engine
         self._connection: DatabaseConnection | None = None
+        self._driver: Any = None
         self._given_up = False
 
     def connect(self) -> DatabaseConnection:
         if self._connection is None:
             self._connection = self._engine.connect()
+            self._driver = self._connection.connection.driver_connection
         return self._connection
 
     def write(self, statement: str, rows: Any) -> None:
@@ -216,7 +225,7 @@ class _Slot:
 
     def discard(self) -> None:
         """Close the connection, whatever state it is in; what was not committed is rolled back."""
-        connection, self._connection = self._connection, None
+        connection, self._connection, self._driver = self._connection, None, None
         if connection is not None:
             connection.invalidate()
             connection.close()
@@ -224,8 +233,8 @@ class _Slot:
     def abandon(self) -> None:
         """From the event loop: end the thread as soon as the driver returns, without a commit."""
         self._given_up = True
-        connection = self._connection
-        if connection is not None and self._engine.dialect.name == "sqlite":
-            driver: Any = connection.connection.driver_connection
-            driver.interrupt()
+        driver = self._driver
+        if driver is not None and self._engine.dialect.name == "sqlite":
+            with contextlib.suppress(sqlite3.Error):  # closed meanwhile
+                driver.interrupt()
         self.worker.stop(self.discard)

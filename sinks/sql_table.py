@@ -148,6 +148,8 @@ def _column_type(kind: Type, *, key: bool) -> sa.types.TypeEngine[Any]:
 
 
 def _check_columns(settings: TableSettings, columns: Sequence[str], live: Mapping[str, Any]) -> None:
+    if twice := [column for column in columns if columns.count(column) > 1]:
+        raise Unavailable(f"table {settings.title}: two columns of the rule go to its column {twice[0]!r}")
     for column in columns:
         if column not in live:
             hint = did_you_mean(column, live)

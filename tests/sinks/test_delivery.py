@@ -182,6 +182,18 @@ async def test_unexpected_exceptions_and_time_outs_keep_the_rows() -> None:
         assert rig.delivery.counts.in_flight == 1
 
 
+async def test_a_cancellation_inside_of_the_sink_is_an_outage_not_a_shutdown() -> None:
+    async with Rig({"retry": {"initial": "1s"}}) as rig:
+        rig.delivery.offer(batch(0))
+        await settle()
+        rig.fake.calls[0].cancel()
+        await settle()
+        assert rig.delivery.last_error == "a call inside of the sink was cancelled"
+        await rig.timers.advance(1)
+        await rig.fake.answer(None)
+        assert rig.delivery.counts.delivered == 1
+
+
 async def test_an_outage_is_logged_once_and_so_is_its_end(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "headrace.sinks")
     async with Rig({"retry": {"initial": "1s"}}) as rig:

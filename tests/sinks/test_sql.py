@@ -135,6 +135,13 @@ async def test_columns_may_have_other_names_in_the_table_and_other_case(tmp_path
     assert query(tmp_path, "SELECT Station, power, soc FROM meter") == [("a", 1.5, 7)]
 
 
+async def test_two_columns_cannot_share_one(tmp_path: Path) -> None:
+    sink = make(tmp_path, {"create_table": True, "columns": {"kw": "soc"}}, METER)
+    with pytest.raises(Unavailable, match="two columns of the rule go to its column 'soc'"):
+        await sink.open()
+    await sink.close()
+
+
 async def test_odd_names_are_quoted(tmp_path: Path) -> None:
     schema = Schema(('we"ird', "per cent %s", "select"), (Type.TEXT, Type.TEXT, Type.TEXT))
     config = {"table": "a table; DROP", "create_table": True, "key": ['we"ird'], "write": "upsert"}
@@ -333,6 +340,7 @@ async def test_the_service_goes_on_while_the_table_is_missing(tmp_path: Path) ->
         ({"write": "upsert"}, "sqlite://", "key: write = 'upsert' needs the columns"),
         ({"key": ["stations"]}, "sqlite://", "key: no rule yields 'stations'; they yield station, kw, soc"),
         ({"columns": {"kw": "x", "soc": "x"}}, "sqlite://", "columns: two columns go to the same column"),
+        ({"columns": {"stations": "power"}}, "sqlite://", "columns: no rule yields 'stations' .did you mean 'station'"),
         ({}, {"env": "HEADRACE_NO_SUCH_VARIABLE"}, "HEADRACE_NO_SUCH_VARIABLE is not set"),
         ({}, "sqlite:///x.db?timeout=abc", "url"),
     ],
