@@ -83,7 +83,8 @@ class Delivery:
         self._closed = False
         self._empty = asyncio.Event()
         self.counts = Counts(self._buffer)
-        self._withdraw = export(metrics, name, self.counts, lambda: self.state is State.CONNECTED)
+        self._metrics = metrics
+        self._withdraw: Callable[[], None] | None = None
 
     @property
     def state(self) -> State:
@@ -99,6 +100,8 @@ class Delivery:
         self._loop = asyncio.get_running_loop()
         if self._call_later is None:
             self._call_later = self._loop.call_later
+        # Not before: a delivery that is built for a configuration which then fails leaves no trace.
+        self._withdraw = export(self._metrics, self.name, self.counts, lambda: self.state is State.CONNECTED)
         self._opening = self._loop.create_task(self._open(), name=f"open sink {self.name}")
 
     def offer(self, batch: Batch) -> bool:
@@ -351,5 +354,6 @@ class Delivery:
             self._settle(chunk, chunk.count, "shutdown")
         await self._close_sink()
         self._health.state = State.CLOSED
-        self._withdraw()
+        if self._withdraw is not None:
+            self._withdraw()
         return left

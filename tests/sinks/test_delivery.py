@@ -462,6 +462,12 @@ async def test_a_sink_that_cannot_be_closed_is_given_up(caplog: pytest.LogCaptur
     assert "closing it failed: RuntimeError: no" in caplog.text
 
 
+async def test_a_delivery_that_never_started_leaves_no_metrics() -> None:
+    rig = Rig()
+    assert list(rig.metrics.collect()) == []
+    await rig.delivery.close()
+
+
 async def test_the_metrics_say_what_the_counts_say() -> None:
     async with Rig({"buffer": {"max_rows": 3, "when_full": "drop_new"}}) as rig:
         rig.delivery.offer(batch(0, 1, 2, 3))
