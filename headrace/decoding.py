@@ -125,7 +125,7 @@ class Decoder:
         if place := _PLACE.search(message):
             message = message[: place.start()]
             for part in re.findall(r"\.\.\.|\[(\d+)\]|\.?([^.\[\]$]+)", place["where"]):
-                step: int | str = int(part[0]) if part[0] else part[1]
+                step: Any = int(part[0]) if part[0] else part[1]
                 if step != "":
                     path = (*path, step)
                     value = value[step] if isinstance(value, list | dict) else value

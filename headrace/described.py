@@ -49,9 +49,10 @@ def field_docs(struct: type[msgspec.Struct]) -> dict[str, str]:
     assert isinstance(body, ast.ClassDef)  # noqa: S101 - the source of a class
     for statement, following in zip(body.body, body.body[1:], strict=False):
         text = following.value if isinstance(following, ast.Expr) else None
-        named = isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name)
-        if named and isinstance(text, ast.Constant) and isinstance(text.value, str):
-            docs[statement.target.id] = " ".join(text.value.split())  # type: ignore[union-attr]
+        if not (isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name)):
+            continue
+        if isinstance(text, ast.Constant) and isinstance(text.value, str):
+            docs[statement.target.id] = " ".join(text.value.split())
     return docs
 
 

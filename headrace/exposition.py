@@ -32,7 +32,9 @@ def _numbers(family: Family) -> Metric:
     for sample in family.samples:
         if not isinstance(sample.value, Histogram):
             sums[sample.labels] = sums.get(sample.labels, 0) + sample.value
-    metric: Metric = _FAMILIES[family.kind](family.name, family.help, labels=family.label_names)
+    metric: CounterMetricFamily | GaugeMetricFamily = _FAMILIES[family.kind](
+        family.name, family.help, labels=family.label_names
+    )
     for labels, value in sums.items():
         metric.add_metric(labels, value)
     return metric

@@ -62,7 +62,7 @@ def _value(kind: Any) -> dict[str, Any]:
     """The schema of a field's type."""
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is Annotated:
-        bounds = {}
+        bounds: dict[str, Any] = {}
         for meta in arguments[1:]:
             bounds |= {key: bound for key, bound in (("minimum", meta.ge), ("maximum", meta.le)) if bound is not None}
         return {**_value(arguments[0]), **bounds}

@@ -1,0 +1,73 @@
+"""``headrace check`` and ``headrace explain``: what is right and wrong with files, without running anything."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from core.clock import SystemClock
+from core.errors import ConfigError, RuleError
+from core.message import Message
+from headrace.config import Config, inspect
+from headrace.decoding import ConfigErrors
+from headrace.outlets import build_sinks
+from rules.compiler import RuleSet, RuleSource, compile_rules
+
+
+def check(config_file: str) -> int:
+    """Print every error of the configuration and of its rules; 1 if there are any, else a summary."""
+    survey = inspect(config_file)
+    problems = [str(error) for error in survey.errors]
+    rules: RuleSet | None = None
+    try:
+        # Rules are checked even where the configuration is wrong: sinks are known by name all the same.
+        rules = compile_rules([RuleSource(*text) for text in survey.sources], survey.targets)
+    except RuleError as error:
+        problems += [str(diagnostic) for diagnostic in error.diagnostics]
+    if survey.config is not None:
+        problems += _sink_errors(survey.config, rules or RuleSet())
+    if problems:
+        blocks = "\n\n" if any("\n" in problem for problem in problems) else "\n"
+        sys.stderr.write(blocks.join(problems) + "\n")
+        count = len(problems)
+        sys.stderr.write(f"{blocks[1:]}{count} error{'s' if count > 1 else ''}\n")
+        return 1
+    assert survey.config is not None  # noqa: S101 - without errors there is one
+    assert rules is not None  # noqa: S101
+    config = survey.config
+    sys.stdout.write(
+        f"{config_file}: OK: {len(rules.rules)} rules in {len(config.rules)} files, "
+        f"{len(config.listeners)} listeners, {len(config.sinks)} sinks\n"
+    )
+    unused = [name for name in config.sinks if name not in {rule.target for rule in rules.rules}]
+    if unused:
+        sys.stdout.write(f"no rule writes to: {', '.join(unused)}\n")
+    return 0
+
+
+def _sink_errors(config: Config, rules: RuleSet) -> list[str]:
+    """What the sinks object to when they are made; making one opens nothing."""
+
+    def publish(messages: list[Message]) -> None:
+        """Nothing is published by a check."""
+
+    try:
+        build_sinks(config, list(config.sinks.values()), rules.schemas_for, SystemClock(), publish)
+    except ConfigErrors as errors:
+        return [str(error) for error in errors.errors]
+    return []
+
+
+def explain(file: str, *, code: bool) -> int:
+    """Print the plan, or the generated Python, of every rule in a file."""
+    try:
+        text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"cannot be read: {error.strerror}", file=file) from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"is not UTF-8 at byte {error.start}", file=file) from None
+    name = "<stdin>" if file == "-" else file
+    rules = compile_rules([RuleSource(name, text)]).rules
+    parts = [rule.source_code if code else rule.explain() for rule in rules]
+    sys.stdout.write("\n".join(part.rstrip("\n") + "\n" for part in parts))
+    return 0

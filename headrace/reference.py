@@ -1,0 +1,231 @@
+"""The reference pages that are made from the code: settings, metrics and the command line.
+
+``python -m headrace.reference`` says which pages are stale, ``--write`` makes them anew. A test holds them fresh.
+Pure but for the two functions at the end; what a setting or a command means is said where it is defined.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from broker.acl import AclRule
+from broker.auth import AuthProvider
+from broker.settings import BrokerLimits, ListenerSettings
+from core.metrics import Family
+from core.registry import Registry
+from headrace import described
+from headrace.cli import build_parser
+from headrace.config import AUTH_GROUP, SINKS_GROUP, RuleText, parse
+from headrace.settings import AdminSettings, AuthSettings, ConnectionChoice, InboxSettings, ProcessSettings, SinkChoice
+from sinks.base import Sink
+from sinks.settings import DeliverySettings
+
+FOLDER: Final = Path(__file__).resolve().parent.parent / "docs" / "reference"
+_MADE: Final = "<!-- Made by `python -m headrace.reference --write`; edit the code it is made from. -->"
+
+_CONFIG_INTRO: Final = (
+    'One TOML file describes the service. An unknown key is an error. A **duration** is a text such as `"200ms"` '
+    '(units ns, us, ms, s, m, h, d), a **size** one such as `"1GiB"` (B, kB, MB, GB, KiB, MiB, GiB, TiB), '
+    'a **secret** is `{ env = "NAME" }`, `{ file = "path" }` or a text, and is never printed. Relative paths start '
+    "at the folder of the file. `headrace check` lists every error; `headrace config --schema` prints a JSON "
+    "Schema for editors. SIGHUP applies changes of `rules`, `[connections.*]` and `[sinks.*]`."
+)
+_METRICS_INTRO: Final = (
+    "`GET /metrics` of the admin server answers in Prometheus's text format. Counters only grow and start at 0 with "
+    "the process. Beside these there are the usual `process_*` metrics of the operating system. Per sink, at any "
+    "moment: rows_in = delivered + rejected + dropped + queued + in_flight."
+)
+_CLI_INTRO: Final = (
+    "`headrace [--debug] COMMAND ...`, also as `python -m headrace`. Exit status: 0 done, 1 something is wrong (the "
+    "message is on standard error), 2 wrong usage, 130 interrupted. `run` exits 1 also where rows were lost when "
+    "it stopped."
+)
+
+
+def config_page() -> str:
+    """``config.md``: every key of ``headrace.toml``."""
+    lines = [
+        "# `headrace.toml`",
+        _MADE,
+        _CONFIG_INTRO,
+    ]
+    lines += _section("Top of the file", ProcessSettings)
+    lines += _section("`[listeners.<name>]`", ListenerSettings)
+    lines += _section("`[broker]`", BrokerLimits)
+    lines += _section("`[inbox]`", InboxSettings)
+    lines += _section("`[auth]`", AuthSettings)
+    providers = Registry(AUTH_GROUP, AuthProvider)  # type: ignore[type-abstract]
+    for name in _built_in(providers):
+        lines += _section(f"`[auth.{name}]`", providers.load(name).Config)
+    lines += _section("`[[acl]]`", AclRule)
+    lines += _section("`[connections.<name>]`", ConnectionChoice)
+    sinks = Registry(SINKS_GROUP, Sink)  # type: ignore[type-abstract]
+    classes = {name: sinks.load(name) for name in _built_in(sinks)}
+    for name, sink in classes.items():
+        if sink.connection_type == name:
+            lines += _section(f'`[connections.<name>]` with `type = "{name}"`', sink.Connection)
+    lines += _section("`[sinks.<name>]`", SinkChoice)
+    lines += _section("`[sinks.<name>]`, delivery", DeliverySettings)
+    for name, sink in classes.items():
+        lines += _section(f'`[sinks.<name>]` with `type = "{name}"`', sink.Config, intro=_class_summary(sink))
+    lines += _section("`[admin]`", AdminSettings)
+    return "\n\n".join(lines) + "\n"
+
+
+def _built_in(registry: Registry[Any]) -> list[str]:
+    """The names whose classes are ours: the page must not depend on what else is installed."""
+    return [name for name in registry.names() if registry.load(name).__module__.split(".")[0] in ("sinks", "broker")]
+
+
+def _class_summary(kind: type[Any]) -> str:
+    return " ".join((kind.__doc__ or "").split("\n\n")[0].split())
+
+
+def _section(title: str, struct: type[msgspec.Struct], intro: str = "", level: int = 2) -> list[str]:
+    parts = [f"{'#' * level} {title}", *([intro] if intro else []), described.summary(struct)]
+    rows = [(f"`{field.name}`", field.kind, _default(field.default), field.doc) for field in described.fields(struct)]
+    if rows:
+        parts.append(_table(("key", "type", "default", "meaning"), rows))
+    for key, inner in described.subtables(struct):
+        parts += _section(f"`{key}`", inner, level=level + 1)
+    return parts
+
+
+def _default(default: str | None) -> str:
+    if default is None:
+        return "**required**"
+    return f"`{default}`" if default else ""
+
+
+def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    def line(cells: tuple[str, ...]) -> str:
+        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+    return "\n".join([line(head), "|" + "---|" * len(head), *(line(row) for row in rows)])
+
+
+_SAMPLE: Final = """
+[listeners.mqtt]
+bind = "127.0.0.1:0"
+[sinks.s]
+type = "null"
+"""
+
+
+def metrics_page() -> str:
+    """``metrics.md``: every metric of ``/metrics``."""
+    families = asyncio.run(_families())
+    rows = [
+        (f"`{family.name}`", family.kind, ", ".join(f"`{label}`" for label in family.label_names), family.help)
+        for family in families
+    ]
+    return (
+        "\n\n".join(
+            [
+                "# Metrics",
+                _MADE,
+                _METRICS_INTRO,
+                _table(("name", "kind", "labels", "meaning"), rows),
+            ]
+        )
+        + "\n"
+    )
+
+
+async def _families() -> list[Family]:
+    """The families of a service that runs for a moment, on a port of the system's choice."""
+    from broker.packets import ReasonCode
+    from broker.statistics import Statistics
+    from headrace.service import Service
+
+    config = parse(_SAMPLE, file="headrace.toml", base_dir=Path.cwd()).config
+    assert config is not None  # noqa: S101 - the sample is ours
+    service = Service(replace(config, rules=(RuleText("sample.sql", 'INSERT INTO s SELECT topic FROM "t"'),)))
+    await service.start()
+    try:
+        # Those that first appear with what they count.
+        statistics = Statistics(service.metrics)
+        statistics.connection("accepted")
+        statistics.packet_error(ReasonCode.MALFORMED_PACKET)
+        return list(service.metrics.collect())
+    finally:
+        await service.stop()
+
+
+def cli_page() -> str:
+    """``cli.md``: every command with its arguments."""
+    parser = build_parser()
+    parts = [
+        "# Command line",
+        _MADE,
+        _CLI_INTRO,
+        _arguments(parser),
+    ]
+    for name, command in _commands(parser):
+        parts += [f"## `headrace {name}`", command.description or "", *([_arguments(command)])]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _commands(parser: argparse.ArgumentParser, prefix: str = "") -> Iterator[tuple[str, argparse.ArgumentParser]]:
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for name, command in action.choices.items():
+                if not any(isinstance(inner, argparse._SubParsersAction) for inner in command._actions):
+                    yield prefix + name, command
+                yield from _commands(command, f"{prefix}{name} ")
+
+
+def _arguments(parser: argparse.ArgumentParser) -> str:
+    rows = []
+    for action in parser._actions:
+        if isinstance(action, argparse._HelpAction | argparse._SubParsersAction):
+            continue
+        value = "" if action.nargs == 0 else " " + (action.metavar or action.dest).upper()  # type: ignore[union-attr]
+        if action.option_strings:
+            shown = f"`{', '.join(action.option_strings)}{value}`"
+        else:
+            shown = f"`{action.dest.upper()}`"
+        text = action.help or ""
+        rows.append((shown, text.replace("%(default)s", f"`{action.default}`")))
+    return _table(("argument", "meaning"), rows) if rows else ""
+
+
+PAGES: Final[dict[str, Callable[[], str]]] = {
+    "config.md": config_page,
+    "metrics.md": metrics_page,
+    "cli.md": cli_page,
+}
+
+
+def stale(folder: Path = FOLDER) -> list[str]:
+    """The names of the pages that are missing or differ from what the code says."""
+    return [
+        name
+        for name, page in PAGES.items()
+        if not (folder / name).exists() or (folder / name).read_text(encoding="utf-8") != page()
+    ]
+
+
+def main() -> int:
+    """Write the pages, or say which are stale."""
+    if sys.argv[1:] == ["--write"]:
+        FOLDER.mkdir(parents=True, exist_ok=True)
+        for name, page in PAGES.items():
+            (FOLDER / name).write_text(page(), encoding="utf-8")
+        return 0
+    names = stale()
+    for name in names:
+        sys.stdout.write(f"stale: {FOLDER / name}\n")
+    return 1 if names else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,282 @@
+"""The running service: every part made, joined, started in order, reloaded and stopped in order.
+
+Start: files and rules are checked, sinks begin to connect, rules are loaded, then listeners open and the admin
+server answers. Stop: nobody new is let in, clients are disconnected, what was accepted runs through the rules, sinks
+drain, all within ``shutdown_timeout``. A reload swaps rules and sinks between two batches, or changes nothing.
+
+It has no signals and no event loop of its own (``headrace.process``), and reads no files but through
+``headrace.config``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Mapping
+from typing import BinaryIO
+
+from broker.acl import Acl
+from broker.auth import AccessControl
+from broker.listeners import Listeners
+from broker.router import Router
+from core.clock import SECOND, SystemClock
+from core.errors import ConfigError, HeadraceError
+from core.inbox import MemoryInbox
+from core.message import Message
+from core.metrics import Metrics
+from headrace.admin import AdminServer, build
+from headrace.config import Config, load
+from headrace.outlets import Outlets
+from headrace.pump import Pump
+from headrace.ratelimit import RateLimit, suffix
+from headrace.version import installed_version
+from rules.compiler import RuleSet, RuleSource, compile_rules
+from rules.runtime import Engine
+from sinks.delivery import Delivery
+from sinks.health import State
+
+_log = logging.getLogger("headrace.service")
+
+_TICK = 1.0
+"""Seconds between two looks at the clocks and at the rules' deadlines."""
+_RELOADABLE = frozenset({"rules", "sinks", "connections"})
+"""Keys of the file that a reload applies; the others wait for the next start."""
+
+
+def compile_config(config: Config) -> RuleSet:
+    """The rules of a configuration; RuleError with everything that is wrong with them."""
+    return compile_rules([RuleSource(*text) for text in config.rules], config.sinks.keys())
+
+
+class Service:
+    """One instance per process and configuration; make it inside a running event loop."""
+
+    def __init__(self, config: Config, *, stdout: BinaryIO | None = None) -> None:
+        self.config = config
+        self.clock = SystemClock()
+        self.metrics = Metrics()
+        self.ports: dict[str, int] = {}
+        """The port of each listener by its name, and of ``admin``, once the service has started."""
+        self._limit = RateLimit()
+        self._engine = Engine(self.metrics, on_error=self._on_rule_error)
+        self._pump = Pump(self._engine, self.clock, self.metrics, self._resume)
+        self._inbox = MemoryInbox(self._pump.wake, max_messages=config.inbox.max_messages)
+        self._pump.attach(self._inbox)
+        providers = [spec.provider(spec.config, config.base_dir) for spec in config.providers]
+        self._access = AccessControl(providers, Acl(config.acl), config.allow_anonymous, self.metrics)
+        self._router = Router(
+            self._inbox, self._engine.rules_for, self._access, limits=config.broker, metrics=self.metrics
+        )
+        self._outlets = Outlets(
+            clock=self.clock,
+            metrics=self.metrics,
+            publish=self._router.publish,
+            on_room=self._pump.on_room,
+            forget=self._forget,
+            stdout=stdout,
+        )
+        self._listeners = Listeners(config.listeners, self._router, self._access, self.clock, base_dir=config.base_dir)
+        self._admin: AdminServer | None = None
+        self._access_is_open = False
+        self._ticking: asyncio.TimerHandle | None = None
+        self._reloading = asyncio.Lock()
+        self._stopping = False
+        self._draining: asyncio.Timeout | None = None
+        self._reloads = {
+            result: self.metrics.counter(
+                "headrace_reloads_total", "Reloads of rules and sinks by result", result=result
+            )
+            for result in ("ok", "failed")
+        }
+        self.metrics.read(
+            "headrace_inbox_messages",
+            "Accepted messages that wait for the rules",
+            "gauge",
+            lambda: [((), len(self._inbox) + self._pump.unprocessed)],
+        )
+        started = self.clock.now()
+        self.metrics.read(
+            "headrace_uptime_seconds",
+            "Seconds since the service was set up",
+            "gauge",
+            lambda: [((), (self.clock.now() - started) / SECOND)],
+        )
+
+    # -- starting ---------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Start everything; HeadraceError where something cannot be, and then nothing has been left behind."""
+        try:
+            await self._start()
+        except ConfigError as error:
+            await self._close()
+            raise _located(error, self.config) from None
+        except BaseException:
+            await self._close()
+            raise
+
+    async def _start(self) -> None:
+        config = self.config
+        _make_data_dir(config)
+        rules = compile_config(config)
+        plan = self._outlets.plan(config, rules.schemas_for)
+        if config.admin is not None:
+            application = build(self.metrics, self.readiness, installed_version())
+            self._admin = AdminServer(application, config.admin.bind)
+            self.ports["admin"] = self._admin.port
+        self._access_is_open = True
+        await self._access.open()
+        await self._outlets.start(plan)
+        self._outlets.swap(plan, 0)
+        self._use(rules)
+        await self._listeners.start()
+        self.ports.update({name: port for name, (_, port) in self._listeners.addresses.items()})
+        if self._admin is not None:
+            self._admin.start()
+        self._tick()
+        _log.info(
+            "ready: %d rules, %d sinks, %s",
+            len(rules.rules),
+            len(config.sinks),
+            ", ".join(f"{name} on port {port}" for name, port in self.ports.items()),
+        )
+        if not config.providers and not config.allow_anonymous:
+            _log.warning("nobody can connect: there are no auth.providers, and allow_anonymous is not set")
+
+    def _use(self, rules: RuleSet) -> None:
+        """Between two batches: the loop runs nothing else in here."""
+        self._pump.outlets = {name: outlet.delivery for name, outlet in self._outlets.current.items()}
+        self._engine.load(rules)
+        self._router.matches.clear()
+
+    # -- running ----------------------------------------------------------------------------------------------
+
+    def _tick(self) -> None:
+        """Once a second, all that waits for the time to pass."""
+        self._ticking = asyncio.get_running_loop().call_later(_TICK, self._tick)
+        self.clock.sync()
+        deadline = self._engine.next_deadline
+        if deadline is not None and deadline <= self.clock.now():
+            self._pump.advance()
+
+    def _resume(self) -> None:
+        self._router.resume(self.clock.now())
+
+    def _on_rule_error(self, rule: str, message: Message, error: Exception) -> None:
+        suppressed = self._limit.allow((rule, getattr(error, "code", type(error).__name__)), self.clock.now())
+        if suppressed is not None:
+            _log.warning(
+                "rule %s failed on a message of %r from %r: %s%s",
+                rule,
+                message.topic,
+                message.publisher.client_id,
+                error if isinstance(error, HeadraceError) else f"{type(error).__name__}: {error}",
+                suffix(suppressed),
+            )
+
+    def readiness(self) -> Mapping[str, str]:
+        """Component -> ``ok``, or why the service is not ready because of it."""
+        components = {"listeners": "stopping" if self._stopping else "ok" if self.ports else "starting"}
+        for name, outlet in self._outlets.current.items():
+            connecting = outlet.delivery.state is State.CONNECTING and not outlet.spec.optional
+            components[f"sinks.{name}"] = outlet.delivery.last_error or "connecting" if connecting else "ok"
+        return components
+
+    async def reload(self) -> None:
+        """Read the file again and apply its rules and sinks; HeadraceError, and nothing has changed, if it is bad."""
+        async with self._reloading:
+            try:
+                config = load(self.config.file)
+                rules = compile_config(config)
+                plan = self._outlets.plan(config, rules.schemas_for)
+            except HeadraceError:
+                self._reloads["failed"].value += 1
+                raise
+            await self._outlets.start(plan)
+            self._outlets.swap(plan, config.process.shutdown_timeout.seconds)
+            self._use(rules)
+            self._reloads["ok"].value += 1
+            later = sorted(
+                key
+                for key in {*config.tables, *self.config.tables} - _RELOADABLE
+                if config.tables.get(key) != self.config.tables.get(key)
+            )
+            self.config = config
+            _log.info("reloaded: %d rules, %d sinks (%d new)", len(rules.rules), len(config.sinks), len(plan.new))
+            if later:
+                _log.warning("changes of %s take effect at the next start", ", ".join(later))
+
+    # -- stopping ---------------------------------------------------------------------------------------------
+
+    async def stop(self) -> Mapping[str, int]:
+        """Stop in order and return the rows that did not reach each sink in time; empty is what it should be."""
+        self._stopping = True
+        await self._listeners.stop()
+        await self._listeners.disconnect_all()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self.config.process.shutdown_timeout.seconds) as self._draining:
+                await self._drain()
+        return await self._close()
+
+    def hurry(self) -> None:
+        """Stop waiting for sinks, if :meth:`stop` does."""
+        if self._draining is not None:
+            self._draining.reschedule(asyncio.get_running_loop().time())
+
+    async def _drain(self) -> None:
+        """Until nothing is left anywhere: a sink may republish, and so wake the rules again."""
+        while True:
+            await self._pump.idle()
+            await self._outlets.drain()
+            if not len(self._inbox):
+                return
+
+    async def _close(self) -> Mapping[str, int]:
+        self._stopping = True
+        if self._ticking is not None:
+            self._ticking.cancel()
+        await self._listeners.stop()
+        await self._listeners.disconnect_all()
+        lost = dict(await self._outlets.close())
+        for outlet in self._outlets.current.values():
+            rows = self._forget(outlet.delivery)
+            if rows:
+                lost[outlet.spec.name] = lost.get(outlet.spec.name, 0) + rows
+        if self._admin is not None:
+            await self._admin.close()
+        if self._access_is_open:
+            self._access_is_open = False
+            await self._access.close()
+        return lost
+
+    def _forget(self, delivery: Delivery) -> int:
+        return self._pump.forget(delivery)
+
+    @property
+    def unprocessed(self) -> int:
+        """Messages that were accepted and have not run through the rules."""
+        return len(self._inbox) + self._pump.unprocessed
+
+
+def _make_data_dir(config: Config) -> None:
+    folder = config.data_dir
+    if folder is None:
+        return
+    place = {"path": "data_dir", "file": config.file, "line": config.lines.get(("data_dir",))}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".headrace-write-test"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise ConfigError(f"{folder} cannot be written: {error.strerror}", **place) from None  # type: ignore[arg-type]
+
+
+def _located(error: ConfigError, config: Config) -> ConfigError:
+    """The error with file and line, where it names a setting and does not say where that stands."""
+    if error.file is not None or error.path is None:
+        return error
+    keys = tuple(error.path.split("."))
+    lines = (config.lines[keys[:end]] for end in range(len(keys), 0, -1) if keys[:end] in config.lines)
+    return ConfigError(error.message, path=error.path, file=config.file, line=next(lines, None), hint=error.hint)
