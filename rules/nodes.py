@@ -14,7 +14,7 @@ from rules.diagnostics import NOWHERE, Span
 Node = TypeVar("Node", bound=exp.Expr)
 
 
-class TopicMatch(exp.Binary, exp.Predicate):
+class TopicMatch(exp.Expression, exp.Binary, exp.Predicate):
     """``topic =~ 'filter'``."""
 
 

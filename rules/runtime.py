@@ -135,7 +135,8 @@ class _Snapshot:
                 self._combinations.clear()
                 self.identities.clear()
             known = self._combinations[found] = found
-            self.identities.add(id(found))
+            if found:  # the empty tuple is the same object in every snapshot
+                self.identities.add(id(found))
         return known
 
 

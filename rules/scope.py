@@ -10,22 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from core.message import Type
 from rules.tree import (
     UNDEFINED,
-    Append,
     Column,
-    Const,
     Document,
     DocumentOf,
     Expr,
     First,
-    Index,
-    Key,
     Put,
-    Query,
     Ref,
-    Slice,
     is_path,
 )
 
@@ -121,11 +114,3 @@ class Outputs:
                 taken.add(final)
             resolved.append((final, index))
         return tuple(resolved)
-
-
-def alias_steps(steps: list[tuple[str, Expr]]) -> tuple[Expr, ...]:
-    """The steps of a path alias: keys as texts, indexes as they are, ``[-0]`` as Append."""
-    return tuple(Const(name, Type.TEXT) if name else index for name, index in steps)
-
-
-__all__ = ["PAYLOAD", "Append", "Index", "Key", "Outputs", "Query", "Scope", "Slice", "Step", "alias_steps"]

@@ -40,9 +40,9 @@ def parse(problems: Problems) -> list[Statement]:
         return []
     tokens, unreadable = _tokens(problems)
     statements: list[Statement] = []
-    for chunk in _split(tokens):
+    for chunk, end in _split(tokens, len(text)):
         span = Span(chunk[0].start, chunk[-1].end + 1)
-        if any(span.start <= offset <= span.end for offset in unreadable):
+        if any(span.start <= offset < end for offset in unreadable):
             continue
         try:
             tree = parse_statement(chunk, text)
@@ -71,13 +71,14 @@ def _tokens(problems: Problems) -> tuple[list[Token], list[int]]:
             text = text[: error.start] + " " * (error.end - error.start) + text[error.end :]
 
 
-def _split(tokens: list[Token]) -> Iterator[list[Token]]:
+def _split(tokens: list[Token], length: int) -> Iterator[tuple[list[Token], int]]:
+    """The tokens of each statement, and where its semicolon or the text's end is."""
     chunk: list[Token] = []
     for token in tokens:
         if token.token_type is not TokenType.SEMICOLON:
             chunk.append(token)
         elif chunk:
-            yield chunk
+            yield chunk, token.start
             chunk = []
     if chunk:
-        yield chunk
+        yield chunk, length

@@ -15,11 +15,13 @@ from core.message import MISSING
 
 
 class Emitter:
-    """Collects the body of one function. ``constants`` are the namespace's own values by name."""
+    """Collects the body of one function. ``constants`` are the namespace's own values by name, ``labels`` say what
+    they are, in one line of ASCII."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
         self.constants: dict[str, Any] = {}
+        self.labels: dict[str, str] = {}
         self._names: dict[Hashable, str] = {}
         self._depth = 0
         self._locals = 0
@@ -71,8 +73,11 @@ class Emitter:
     def remember(self, value: Hashable, text: str) -> None:
         self._known[-1][value] = text
 
-    def constant(self, value: Any) -> str:
-        """Source text for a constant: the literal of a number or boolean, else a name of the namespace."""
+    def constant(self, value: Any, label: str = "") -> str:
+        """Source text for a constant: the literal of a number or boolean, else a name of the namespace.
+
+        ``label`` describes the constant in the source's header; without one its ``ascii`` does.
+        """
         if value is MISSING:
             return "MISSING"
         if value is None or isinstance(value, bool):
@@ -84,4 +89,5 @@ class Emitter:
         if name is None:
             name = self._names[key] = f"k{len(self.constants)}"
             self.constants[name] = value
+            self.labels[name] = label or ascii(value)
         return name

@@ -185,8 +185,8 @@ class Expressions:
         return self._out.constant(TAIL)
 
     def _put(self, expr: Put) -> str:
-        steps = "".join(f"{self.value(step)}, " for step in expr.steps)
-        return f"put({self.value(expr.base)}, ({steps}), {self.value(expr.value)})"
+        steps = tuple_text([self.value(step) for step in expr.steps])
+        return f"put({self.value(expr.base)}, {steps}, {self.value(expr.value)})"
 
     def _first(self, expr: First) -> str:
         first = self.atom(expr.first)
@@ -222,7 +222,7 @@ class Expressions:
         tests = [test for test in (self._numeric(left), self._numeric(right)) if test is not None]
         if not tests:
             return None
-        return tests[0] if len(tests) == 1 else " and ".join(f"({test})" for test in tests)
+        return " and ".join(test if test.isidentifier() or len(tests) == 1 else f"({test})" for test in tests)
 
     def _arithmetic(self, expr: Arithmetic) -> str:
         left, right = self.atom(expr.left), self.atom(expr.right)
@@ -270,6 +270,8 @@ class Expressions:
         if any(texts):
             other = right if texts[0] else left
             return f"({fast} if type({other}) is str else {slow})"
+        if isinstance(expr.right, Const) and isinstance(expr.right.value, bool) and expr.operator == "=":
+            return f"({left} is {right} if type({left}) is bool else {slow})"
         if not (self._numeric_possible(expr.left) and self._numeric_possible(expr.right)):
             return slow
         numbers = self._both_numbers(expr.left, expr.right)
@@ -291,11 +293,14 @@ class Expressions:
         if len(items) == len(expr.items):
             all_items = self._out.constant(tuple(items))
             texts = frozenset(item for item in items if type(item) is str)
+            label = f"{{{', '.join(sorted(map(ascii, texts)))}}}"
             slow = f"is_in({operand}, {all_items})"
             return (
-                f"({operand} in {self._out.constant(texts)} if type({operand}) is str else {slow})" if texts else slow
+                f"({operand} in {self._out.constant(texts, label)} if type({operand}) is str else {slow})"
+                if texts
+                else slow
             )
-        return f"is_in({operand}, ({''.join(f'{self.value(item)}, ' for item in expr.items)}))"
+        return f"is_in({operand}, {tuple_text([self.value(item) for item in expr.items])})"
 
     # Conditions
 
@@ -361,8 +366,13 @@ class Expressions:
         return f"({operand} if type({operand}) is {_CAST_FAST[expr.type]} else {slow})"
 
     def _call(self, expr: Call) -> str:
-        function = self._out.constant(expr.function.call)
+        function = self._out.constant(expr.function.call, f"{ascii(expr.name)[1:-1]}()")
         return f"{function}({', '.join(self.value(argument) for argument in expr.arguments)})"
+
+
+def tuple_text(items: Sequence[str]) -> str:
+    """The source of a tuple."""
+    return f"({', '.join(items)}{',' if len(items) == 1 else ''})"
 
 
 def _is_atom(text: str) -> bool:

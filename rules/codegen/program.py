@@ -21,7 +21,7 @@ from formats.json import decode_document
 from rules import operators, paths
 from rules.codegen.analysis import Analysis
 from rules.codegen.emitter import Emitter
-from rules.codegen.expressions import Expressions
+from rules.codegen.expressions import Expressions, tuple_text
 from rules.columns import EVENT, HELPERS
 from rules.functions.values import same
 from rules.tree import Key, Query, Ref, is_path
@@ -105,22 +105,13 @@ def generate(name: str, query: Query) -> Program:
         if query.unnest is not None:
             out.line("return passed")
     header = [f"# {name!a}"]
-    header += [f"# {key} = {_described(value)}" for key, value in out.constants.items()]
+    header += [f"# {key} = {label}" for key, label in out.labels.items()]
     source = "\n".join([*header, *out.lines, ""])
     filename = f"<rule {name}>"
     code = compile(source, filename, "exec", dont_inherit=True)
     linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
     stages = tuple((len(header) + line + 1, stage) for line, stage in marks)
     return Program(name, source, MappingProxyType(dict(out.constants)), code, stages)
-
-
-def _described(value: Any) -> str:
-    """A constant for a comment: one line of printable ASCII, the same in every run."""
-    if isinstance(value, frozenset):
-        return f"{{{', '.join(sorted(map(ascii, value)))}}}"
-    if callable(value):
-        return ascii(getattr(value, "__qualname__", type(value).__name__))
-    return ascii(value)
 
 
 class _Body:
@@ -182,4 +173,4 @@ class _Body:
             self._expressions.value(lets[index] if is_path(lets[index]) else Ref(index))
             for _, index in self._query.outputs
         ]
-        return f"({', '.join(values)}{',' if len(values) == 1 else ''})"
+        return tuple_text(values)

@@ -1,0 +1,320 @@
+"""Syntax tree -> bound expressions: paths, operators, function calls; names through ``scope``.
+
+Binding goes on after an error (the culprit counts as missing), so that one run finds them all. Calls of pure functions
+with constants are computed here.
+
+A bare name that no output and no column has is *missing* for EMQX. In a rule file it is an error: a typo that silently
+gives nothing on every message is the worst of outcomes. ``eval`` keeps EMQX's reading (``Columns.strict`` is False).
+``null`` is such a name that is always missing: SQL authors mean by it what EMQX's authors mean by an unset variable.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Any, Final
+
+from sqlglot import exp
+
+from core.errors import HeadraceError
+from core.message import Type
+from rules.columns import Columns
+from rules.diagnostics import Problems, Span, suggestion
+from rules.functions import FunctionTable
+from rules.nodes import Range, TopicMatch, span_of
+from rules.scope import PAYLOAD, Scope, Step
+from rules.tree import (
+    UNDEFINED,
+    And,
+    Arithmetic,
+    Call,
+    Case,
+    Cast,
+    Compare,
+    Concat,
+    Const,
+    Expr,
+    In,
+    Index,
+    IntegerRange,
+    IsNull,
+    Key,
+    Like,
+    ListOf,
+    Negate,
+    Not,
+    Or,
+    Slice,
+    TopicMatches,
+)
+from rules.whitelist import ALLOWED
+
+_ARITHMETIC: Final[Mapping[type[exp.Expr], str]] = MappingProxyType(
+    {exp.Add: "+", exp.Sub: "-", exp.Mul: "*", exp.Div: "/", exp.IntDiv: "div", exp.Mod: "mod"}
+)
+_COMPARISONS: Final[Mapping[type[exp.Expr], str]] = MappingProxyType(
+    {exp.EQ: "=", exp.NEQ: "!=", exp.LT: "<", exp.LTE: "<=", exp.GT: ">", exp.GTE: ">="}
+)
+_CAST_TYPES: Final = MappingProxyType(
+    {"BOOLEAN": Type.BOOLEAN, "BIGINT": Type.BIGINT, "DOUBLE": Type.DOUBLE, "TEXT": Type.TEXT}
+)
+_OPERATOR_FUNCTIONS: Final = MappingProxyType({"div": "div", "mod": "mod"})
+_MODULE_PREFIX: Final = "emqx_rule_funcs"
+
+
+class ExpressionBinder:
+    """Binds expressions within a scope. ``functions`` are what they may call; errors go to ``problems``."""
+
+    def __init__(self, columns: Columns, functions: FunctionTable, problems: Problems) -> None:
+        self._columns = columns
+        self._functions = functions
+        self._problems = problems
+        self._scope = Scope([], columns.specs)
+        self._condition = False
+
+    def expression(self, tree: exp.Expr) -> Expr:
+        """The bound expression with its place."""
+        method = _METHODS.get(type(tree))
+        if method is None or not self._check(tree):
+            if method is None:
+                self._refuse(tree)
+            return UNDEFINED
+        bound = method(self, tree)
+        return bound if bound is UNDEFINED or bound.span == span_of(tree) else replace(bound, span=span_of(tree))
+
+    def _check(self, tree: exp.Expr) -> bool:
+        allowed = ALLOWED.get(type(tree))
+        if allowed is None:
+            self._refuse(tree)
+            return False
+        extra = [name for name, value in tree.args.items() if value and name not in allowed]
+        for name in extra:
+            self._problems.add("unsupported", f"{name.rstrip('_').upper()} is not supported here", span_of(tree))
+        return not extra
+
+    def _refuse(self, tree: exp.Expr) -> None:
+        self._problems.add("unsupported", f"{type(tree).__name__.upper()} is not supported in a rule", span_of(tree))
+
+    def _paren(self, tree: exp.Expr) -> Expr:
+        return self.expression(tree.this)
+
+    def _literal(self, tree: exp.Expr) -> Expr:
+        text = tree.name
+        if tree.is_string:
+            return Const(text, Type.TEXT)
+        try:
+            number = Const(float(text), Type.DOUBLE) if "." in text else Const(int(text), Type.BIGINT)
+        except ValueError:
+            number = UNDEFINED
+        if number is UNDEFINED or not math.isfinite(number.value if number.type is Type.DOUBLE else 0):
+            self._problems.add("syntax", "this number is too large", span_of(tree))
+            return UNDEFINED
+        return number
+
+    def _boolean(self, tree: exp.Expr) -> Expr:
+        return Const(bool(tree.this), Type.BOOLEAN)
+
+    def _path(self, tree: exp.Expr) -> Expr:
+        steps: list[Step] = []
+        whole = tree
+        while isinstance(tree, exp.Dot | exp.Bracket):
+            if tree is not whole and not self._check(tree):
+                return UNDEFINED
+            steps.append(self._step(tree))
+            tree = tree.this
+        steps.reverse()
+        if not isinstance(tree, exp.Column):
+            value = self.expression(tree)
+            for step in steps:
+                value = step(value)
+            return value
+        self._check(tree)
+        name = tree.name
+        if not self._scope.knows(name) and name.lower() != "null" and self._columns.strict:
+            hint = suggestion(name, [*self._columns.specs, *self._scope.names, *self._scope.base])
+            self._problems.add(
+                "unknown-column",
+                f"there is no column {name!r}",
+                span_of(tree),
+                hint=hint or f"fields of the payload are written {PAYLOAD}.{name}, texts 'like this'",
+            )
+        return self._scope.read(name, steps, condition=self._condition)
+
+    def _step(self, tree: exp.Expr) -> Step:
+        if isinstance(tree, exp.Dot):
+            name = tree.expression.name
+            return lambda base: Key(base, name)
+        index = tree.expressions[0]
+        if isinstance(index, Range):
+            first, last = self.expression(index.this), self.expression(index.expression)
+            return lambda base: Slice(base, first, last)
+        place = self.expression(index)
+        return lambda base: Index(base, place)
+
+    def _range(self, tree: exp.Expr) -> Expr:
+        return IntegerRange(self.expression(tree.this), self.expression(tree.expression))
+
+    def _array(self, tree: exp.Expr) -> Expr:
+        return ListOf(tuple(self.expression(item) for item in tree.expressions))
+
+    def _arithmetic(self, tree: exp.Expr) -> Expr:
+        operator: Any = _ARITHMETIC[type(tree)]
+        return Arithmetic(operator, self.expression(tree.this), self.expression(tree.expression))
+
+    def _compare(self, tree: exp.Expr) -> Expr:
+        operator: Any = _COMPARISONS[type(tree)]
+        return Compare(operator, self.expression(tree.this), self.expression(tree.expression))
+
+    def _topic_matches(self, tree: exp.Expr) -> Expr:
+        return TopicMatches(self.expression(tree.this), self.expression(tree.expression))
+
+    def _concat(self, tree: exp.Expr) -> Expr:
+        return Concat(self.expression(tree.this), self.expression(tree.expression))
+
+    def _negate(self, tree: exp.Expr) -> Expr:
+        operand = self.expression(tree.this)
+        if isinstance(operand, Const) and operand.type in (Type.BIGINT, Type.DOUBLE):
+            return Const(-operand.value, operand.type)
+        return Negate(operand)
+
+    def _not(self, tree: exp.Expr) -> Expr:
+        return Not(self.expression(tree.this))
+
+    def _connector(self, tree: exp.Expr) -> Expr:
+        kind = type(tree)
+        operands: list[Expr] = []
+        stack = [tree]
+        while stack:
+            node = stack.pop()
+            if type(node) is kind:
+                self._check(node)
+                stack += [node.args["expression"], node.this]
+            else:
+                operands.append(self.expression(node))
+        return And(tuple(operands)) if kind is exp.And else Or(tuple(operands))
+
+    def _is_null(self, tree: exp.Expr) -> Expr:
+        if not isinstance(tree.expression, exp.Null):
+            self._refuse(tree)
+        return IsNull(self.expression(tree.this))
+
+    def _in(self, tree: exp.Expr) -> Expr:
+        return In(self.expression(tree.this), tuple(self.expression(item) for item in tree.expressions))
+
+    def _between(self, tree: exp.Expr) -> Expr:
+        operand = self.expression(tree.this)
+        low = Compare(">=", operand, self.expression(tree.args["low"]), span=span_of(tree))
+        return And((low, Compare("<=", operand, self.expression(tree.args["high"]), span=span_of(tree))))
+
+    def _like(self, tree: exp.Expr) -> Expr:
+        return Like(self.expression(tree.this), self.expression(tree.expression), isinstance(tree, exp.ILike))
+
+    def _case(self, tree: exp.Expr) -> Expr:
+        operand = tree.args.get("this")
+        branches = []
+        bound = None if operand is None else self.expression(operand)
+        for branch in tree.args["ifs"]:
+            self._check(branch)
+            branches.append((self.expression(branch.this), self.expression(branch.args["true"])))
+        default = tree.args.get("default")
+        return Case(bound, tuple(branches), UNDEFINED if default is None else self.expression(default))
+
+    def _cast(self, tree: exp.Expr) -> Expr:
+        to = tree.args["to"]
+        self._check(to)
+        wanted = _CAST_TYPES.get(to.this.value)
+        if wanted is None:
+            self._problems.add("unsupported", f"CAST to {to.this.value} is not supported", span_of(to))
+            return UNDEFINED
+        return Cast(self.expression(tree.this), wanted)
+
+    def _call(self, tree: exp.Expr) -> Expr:
+        name = tree.name
+        arguments = tuple(self.expression(argument) for argument in tree.expressions)
+        function = self._function(name, tree)
+        if name in _OPERATOR_FUNCTIONS and len(arguments) == 2:
+            operator: Any = _OPERATOR_FUNCTIONS[name]
+            return Arithmetic(operator, *arguments)
+        if function is None:
+            return UNDEFINED
+        least, most = function.min_args, function.max_args
+        if len(arguments) < least or (most is not None and len(arguments) > most):
+            wanted = f"{least}" if least == most else f"at least {least}" if most is None else f"{least} to {most}"
+            plural = "" if wanted == "1" else "s"
+            self._problems.add(
+                "wrong-arity",
+                f"{name}() takes {wanted} argument{plural}, not {len(arguments)}",
+                span_of(tree),
+                hint=function.doc.partition("\n")[0],
+            )
+            return UNDEFINED
+        return _folded(Call(function, name, arguments))
+
+    def _function(self, name: str, tree: exp.Expr) -> Any:
+        try:
+            function = self._functions.get(name)
+        except HeadraceError as error:
+            self._problems.add("unknown-function", str(error), span_of(tree))
+            return None
+        if function is None and name not in _OPERATOR_FUNCTIONS:
+            hint = suggestion(name, self._functions.names())
+            message = f"there is no function {name!r}"
+            if name.startswith(_MODULE_PREFIX):
+                message += " (sql_function_provider_module_not_loaded)"
+            start = span_of(tree).start
+            self._problems.add("unknown-function", message, Span(start, start + len(name)), hint=hint)
+        return function
+
+
+def _folded(call: Call) -> Expr:
+    """The value of a pure call of constants, where it is a plain one; an error stays for the run."""
+    if not call.function.pure or not all(isinstance(argument, Const) for argument in call.arguments):
+        return call
+    try:
+        value = call.function.call(*(argument.value for argument in call.arguments if isinstance(argument, Const)))
+    except (HeadraceError, ArithmeticError, ValueError, TypeError):
+        return call
+    kind = _PLAIN.get(type(value))
+    small = (
+        math.isfinite(value)
+        if isinstance(value, float)
+        else value.bit_length() <= 64
+        if isinstance(value, int)
+        else isinstance(value, str) and len(value) <= _MAX_FOLDED
+    )
+    return Const(value, kind) if kind is not None and small else call
+
+
+_MAX_FOLDED: Final = 1_000
+_PLAIN: Final = MappingProxyType({bool: Type.BOOLEAN, int: Type.BIGINT, float: Type.DOUBLE, str: Type.TEXT})
+
+
+_Method = Callable[[ExpressionBinder, Any], Expr]
+_METHODS: Final[dict[type[exp.Expr], _Method]] = {
+    exp.Paren: ExpressionBinder._paren,
+    exp.Literal: ExpressionBinder._literal,
+    exp.Boolean: ExpressionBinder._boolean,
+    exp.Column: ExpressionBinder._path,
+    exp.Dot: ExpressionBinder._path,
+    exp.Bracket: ExpressionBinder._path,
+    Range: ExpressionBinder._range,
+    exp.Array: ExpressionBinder._array,
+    exp.DPipe: ExpressionBinder._concat,
+    exp.Neg: ExpressionBinder._negate,
+    exp.Not: ExpressionBinder._not,
+    exp.And: ExpressionBinder._connector,
+    exp.Or: ExpressionBinder._connector,
+    exp.Is: ExpressionBinder._is_null,
+    exp.In: ExpressionBinder._in,
+    exp.Between: ExpressionBinder._between,
+    exp.Like: ExpressionBinder._like,
+    exp.ILike: ExpressionBinder._like,
+    exp.Case: ExpressionBinder._case,
+    exp.Cast: ExpressionBinder._cast,
+    exp.Anonymous: ExpressionBinder._call,
+    TopicMatch: ExpressionBinder._topic_matches,
+    **dict.fromkeys(_ARITHMETIC, ExpressionBinder._arithmetic),
+    **dict.fromkeys(_COMPARISONS, ExpressionBinder._compare),
+}
