@@ -61,7 +61,7 @@ SYNCHRONOUS: Final = {
     "broker": frozenset({"broker/auth.py", "broker/listeners.py", "broker/password_file.py"}),
 }
 
-PACKAGE_NAMES: Final = frozenset({*LAWS, "rules.functions"})
+SHIPPED: Final = frozenset(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"])
 PUBLIC_DOORS: Final = frozenset({"headrace.api", "headrace.testing"})
 
 
@@ -98,7 +98,7 @@ def imports_of(source: str, path: str) -> Iterator[Import]:
             base = ".".join([*folders[: len(folders) - node.level + 1], *filter(None, [node.module])])
             module = base if node.level else node.module or ""
             yield Import(module, node.lineno, lazy)
-            if module in PACKAGE_NAMES:  # `from sinks import sql` names a module
+            if module in SHIPPED:  # `from sinks import sql` names a module
                 yield from (Import(f"{module}.{alias.name}", node.lineno, lazy) for alias in node.names)
         elif isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
             name = getattr(node.func, "attr", getattr(node.func, "id", ""))
@@ -207,10 +207,9 @@ def test_no_file_is_longer_than_the_cap() -> None:
 
 
 def test_every_package_has_a_law_and_is_shipped() -> None:
-    shipped = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
-    assert {name.partition(".")[0] for name in shipped} == set(LAWS)
+    assert {name.partition(".")[0] for name in SHIPPED} == set(LAWS)
     with_code = {str(Path(path).parent).replace("/", ".") for path in PACKAGE_FILES}
-    assert with_code == set(shipped)
+    assert with_code == SHIPPED
 
 
 def test_every_module_says_what_it_owns() -> None:
