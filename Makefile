@@ -12,9 +12,10 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
-# $(call install,arguments of `pip install`)
-install = if command -v uv >/dev/null 2>&1; then uv pip install --quiet --python $(BIN)/python $(1); \
-	else $(BIN)/python -m pip install --quiet --disable-pip-version-check $(1); fi
+# $(call install,arguments of `pip install`): silent unless it fails
+install = { if command -v uv >/dev/null 2>&1; then uv pip install --python $(BIN)/python $(1); \
+	else $(BIN)/python -m pip install --disable-pip-version-check $(1); fi; } >$(VENV)/install.log 2>&1 \
+	|| { cat $(VENV)/install.log >&2; exit 1; }
 
 .PHONY: help venv demo test check format bench clean
 
@@ -23,6 +24,7 @@ help: ## list the commands
 	printf '  make %-8s %s\n' "$$name" "$$text"; done
 
 venv: $(VENV)/.dev ## build .venv with headrace and all development tools in it
+	@:
 
 demo: $(VENV)/.demo ## the service, sixty charging stations, a live table (DEMO_SECONDS=0: until Ctrl-C)
 	@$(BIN)/python examples/ev-charging/demo.py $(ARGS)
