@@ -13,6 +13,8 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from headrace.shadowing import complaint
+
 DEFAULT_CONFIG: Final = "headrace.toml"
 INTERRUPTED: Final = 130
 
@@ -172,6 +174,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if handler is None:
         parser.print_help(sys.stderr)
         return 2
+    if foreign := complaint():
+        sys.stderr.write(f"headrace: {foreign}\n")
+        return 1
     try:
         status = _guarded(handler, arguments)
         sys.stdout.flush()

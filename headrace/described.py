@@ -52,7 +52,7 @@ def field_docs(struct: type[msgspec.Struct]) -> dict[str, str]:
         if not (isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name)):
             continue
         if isinstance(text, ast.Constant) and isinstance(text.value, str):
-            docs[statement.target.id] = " ".join(text.value.split())
+            docs[statement.target.id] = _plain(text.value)
     return docs
 
 
@@ -71,7 +71,12 @@ def _default(field: msgspec.structs.FieldInfo) -> Any:
 def summary(struct: type[msgspec.Struct]) -> str:
     """The docstring of a struct, its paragraphs unwrapped."""
     paragraphs = inspect.cleandoc(struct.__doc__ or "").split("\n\n")
-    return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+    return "\n\n".join(_plain(paragraph) for paragraph in paragraphs)
+
+
+def _plain(text: str) -> str:
+    """One line of Markdown from the text of a docstring."""
+    return " ".join(text.split()).replace("``", "`")
 
 
 def describe(kind: Any) -> str:

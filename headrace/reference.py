@@ -86,7 +86,7 @@ def _built_in(registry: Registry[Any]) -> list[str]:
 
 
 def _class_summary(kind: type[Any]) -> str:
-    return " ".join((kind.__doc__ or "").split("\n\n")[0].split())
+    return " ".join((kind.__doc__ or "").split("\n\n")[0].split()).replace("``", "`")
 
 
 def _section(title: str, struct: type[msgspec.Struct], intro: str = "", level: int = 2) -> list[str]:
@@ -115,6 +115,8 @@ def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
 _SAMPLE: Final = """
 [listeners.mqtt]
 bind = "127.0.0.1:0"
+[auth]
+allow_anonymous = true
 [sinks.s]
 type = "null"
 """

@@ -80,12 +80,15 @@ class Folder:
 class Headrace:
     """``headrace run`` as a child process; its log is read line by line as it comes."""
 
-    def __init__(self, folder: Folder, *arguments: str, env: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, folder: Folder, *arguments: str, env: dict[str, str] | None = None, cwd: Path | None = None
+    ) -> None:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "headrace", *arguments, "run", "-c", str(folder.config)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            cwd=cwd,
             env={**os.environ, **(env or {})},
         )
         self.log: list[str] = []

@@ -125,7 +125,7 @@ def test_bad_payloads_are_counted_and_the_log_is_not_flooded(headrace: Start, cl
         one.publish("cp/1/meter", b"\xff{not json")
     one.publish("cp/1/meter", '{"station": "s", "power": {"not": "a number"}}')
     one.publish("cp/1/meter", meter(1))
-    assert service.metric('headrace_rule_failed_total{rule="meter.meter",reason="exception"}') >= 50
+    assert service.metric('headrace_rule_failed_total{reason="exception",rule="meter.meter"}') >= 50
     assert service.metric('headrace_rule_passed_total{rule="meter.meter"}') == 1
     assert service.stop() == 0
     lines = [line for line in service.log if "rule meter.meter failed on a message of 'cp/1/meter' from 'cp-1'" in line]
@@ -332,7 +332,7 @@ def test_a_foreign_package_of_our_name(folder: Folder, headrace: Start, tmp_path
     foreign = tmp_path / "foreign" / "rules"
     foreign.mkdir(parents=True)
     (foreign / "__init__.py").write_text("")
-    service = headrace(env={"PYTHONPATH": str(foreign.parent)})
+    service = headrace(env={"PYTHONPATH": str(foreign.parent)}, cwd=folder.path)
     assert service.end() == 1
     assert str(foreign) in service.text
     assert service.text.count("\n") == 1

@@ -1,0 +1,17 @@
+"""The reference pages say what the code says."""
+
+from headrace.reference import PAGES, stale
+
+
+def test_the_pages_are_fresh() -> None:
+    assert stale() == [], "python -m headrace.reference --write"
+
+
+def test_every_setting_command_and_metric_is_there() -> None:
+    config, metrics, cli = PAGES["config.md"](), PAGES["metrics.md"](), PAGES["cli.md"]()
+    for text in ('`[sinks.<name>]` with `type = "sql"`', "`[auth.password_file]`", "| `max_rows` |", "`[[acl]]`"):
+        assert text in config
+    for command in ("run", "check", "eval", "explain", "users add", "users del", "users list", "version"):
+        assert f"## `headrace {command}`" in cli
+    for name in ("headrace_sink_rows_delivered_total", "headrace_rule_matched_total", "headrace_broker_connections"):
+        assert f"`{name}`" in metrics
