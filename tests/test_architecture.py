@@ -212,6 +212,10 @@ def test_every_package_has_a_law_and_is_shipped() -> None:
     assert with_code == SHIPPED
 
 
+def test_no_package_is_named_like_one_of_the_standard_librarys() -> None:
+    assert sys.stdlib_module_names.isdisjoint(LAWS)
+
+
 def test_every_module_says_what_it_owns() -> None:
     silent = [path for source, path in sources(PACKAGE_FILES) if not ast.get_docstring(ast.parse(source))]
     assert silent == []
