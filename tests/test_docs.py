@@ -16,8 +16,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from headrace.cli import build_parser, main
-from rules.compiler import compile_rules
-from rules.diagnostics import RuleSource
+from rules.compiler import RuleSource, compile_rules
 
 ROOT = Path(__file__).resolve().parent.parent
 GUIDES = [

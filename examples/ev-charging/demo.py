@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from prometheus_client.parser import text_string_to_metric_families
+from rich import box
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
@@ -95,8 +96,7 @@ def live_view(now: Snapshot, speed: float, fleet: Fleet, left: float | None) -> 
         f"   {now.dropped} dropped   ",
         (ending, "dim"),
     )
-    rules = Table(title="rules", title_justify="left", expand=False)
-    sinks = Table(title="sinks", title_justify="left", expand=False)
+    rules, sinks = Table(box=box.SIMPLE_HEAD), Table(box=box.SIMPLE_HEAD)
     for table, first in ((rules, "rule"), (sinks, "sink")):
         table.add_column(first)
     for title in ("matched", "rows", "filtered", "errors"):
@@ -163,13 +163,15 @@ def summary(service: Service, last: Snapshot | None, console: Console) -> None:
         counted = {name: database.execute(f'SELECT count(*) FROM "{name}"').fetchone()[0] for name in names}  # noqa: S608
         if "meter_readings" in names:
             cursor = database.execute(LAST_ROWS)
-            table = Table(title="the last meter readings, read back from the database", title_justify="left")
+            table = Table(
+                title="last meter readings, read back from the database", title_justify="left", box=box.SIMPLE_HEAD
+            )
             for column in cursor.description:
                 table.add_column(column[0])
             for row in cursor:
                 table.add_row(*("" if value is None else str(value) for value in row))
             console.print(table)
-    totals = Table(title="rows per target", title_justify="left")
+    totals = Table(title="rows per target", title_justify="left", box=box.SIMPLE_HEAD)
     totals.add_column("target")
     totals.add_column("rows", justify="right")
     for name, number in counted.items():
@@ -216,8 +218,8 @@ def run(service: Service, stations: int, seed: int, seconds: float, console: Con
     """The whole demo but the summary; its last counters. Ends fleet and service whatever happens."""
     fleet: Fleet | None = None
     last: Snapshot | None = None
-    service.prepare()
     try:
+        service.prepare()
         service.start()
         park = Park(stations, seed, time.time())
         fleet = Fleet(park, service.host, service.mqtt_port, "stations", service.passwords["stations"])

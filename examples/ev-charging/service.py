@@ -18,7 +18,7 @@ import tomllib
 import urllib.error
 import urllib.request
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 EXAMPLE: Final = Path(__file__).resolve().parent
 ACCOUNTS: Final = ("stations", "operator")
@@ -56,6 +56,7 @@ class Service:
         self.log = self.folder / "service.log"
         self.config = EXAMPLE / "headrace.toml"
         self.passwords: dict[str, str] = {}
+        self._lock: IO[str] | None = None
         self._process: subprocess.Popen[bytes] | None = None
         settings = tomllib.loads(self.config.read_text())
         self.host, self.mqtt_port = self._address(settings["listeners"]["mqtt"]["bind"])
@@ -80,6 +81,7 @@ class Service:
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
+            self._lock.close()
             raise DemoError(f"another demo is running in {self.folder}") from None
         for suffix in ("", "-wal", "-shm", "-journal"):
             self.database.with_name(self.database.name + suffix).unlink(missing_ok=True)
@@ -168,17 +170,18 @@ class Service:
 
     def last_words(self) -> str:
         lines = self.log.read_text(errors="replace").strip().splitlines()
-        return "\n".join(lines[-5:]) or "it said nothing"
+        return "\n".join(lines[-20:]) or "it said nothing"
 
     def stop(self) -> int | None:
-        """SIGTERM, then wait for it to have delivered everything; its exit status, None if it never ran."""
-        if self._process is None:
-            return None
-        if self._process.poll() is None:
-            self._process.send_signal(signal.SIGTERM)
+        """SIGTERM, wait for everything to be delivered, let go of the folder; the exit status, None if it never ran."""
+        process = self._process
+        if process is not None and process.poll() is None:
+            process.send_signal(signal.SIGTERM)
             try:
-                self._process.wait(STOP_SECONDS)
+                process.wait(STOP_SECONDS)
             except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
-        return self._process.returncode
+                process.kill()
+                process.wait()
+        if self._lock is not None:
+            self._lock.close()
+        return None if process is None else process.returncode

@@ -7,7 +7,7 @@ SELECT
   int(payload.connector) AS connector,
   float(payload.temperature) AS celsius,
   CASE WHEN payload.temperature > 90 THEN 'critical' ELSE 'warning' END AS severity,
-  CAST(payload.ts AS TIMESTAMP) AS raised_at
+  format_date('millisecond', '%Y-%m-%dT%H:%M:%S.%3NZ', payload.ts) AS raised_at
 FROM "cp/+/+/meter"
 WHERE payload.temperature > 80;
 

@@ -9,7 +9,7 @@ SELECT
   payload.power / 1000 AS kw,
   payload.energy / 1000 AS kwh,
   payload.soc AS soc,
-  CAST(payload.ts AS TIMESTAMP) AS measured_at
+  format_date('millisecond', '%Y-%m-%dT%H:%M:%S.%3NZ', payload.ts) AS measured_at
 FROM "cp/+/+/meter"
 WHERE payload.power > 0;
 
@@ -22,5 +22,5 @@ SELECT
   float(payload.meterValue[1].sampledValue[1].value) / 1000 AS kw,
   float(payload.meterValue[1].sampledValue[2].value) / 1000 AS kwh,
   int(payload.meterValue[1].sampledValue[3].value) AS soc,
-  CAST(payload.meterValue[1].timestamp AS TIMESTAMP) AS measured_at
+  CAST(payload.meterValue[1].timestamp AS TEXT) AS measured_at
 FROM "cp/+/ocpp/MeterValues";
