@@ -1,1 +1,1 @@
-"""Where rows go: delivery (batching, retry, dead letters) and one file per destination, each behind ``sinks.base.Sink``."""
+"""Where rows go: delivery (batching, retry, dead letters) and one file per destination behind ``sinks.base.Sink``."""
