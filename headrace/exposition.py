@@ -1,7 +1,6 @@
 """``core.metrics`` -> Prometheus text, at the moment of a scrape; nothing is counted here.
 
-A family's samples with equal labels are added up: while a sink is replaced by a reload, the old and the new one
-count under one name. The process's CPU time, memory and open files come from the operating system.
+The process's CPU time, memory and open files come from the operating system.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
-from core.metrics import Family, Histogram, Labels, Metrics
+from core.metrics import Family, Histogram, Metrics
 
 _FAMILIES = {"counter": CounterMetricFamily, "gauge": GaugeMetricFamily}
 
@@ -28,15 +27,12 @@ class _MetricsCollector(Collector):
 
 
 def _numbers(family: Family) -> Metric:
-    sums: dict[Labels, float] = {}
-    for sample in family.samples:
-        if not isinstance(sample.value, Histogram):
-            sums[sample.labels] = sums.get(sample.labels, 0) + sample.value
     metric: CounterMetricFamily | GaugeMetricFamily = _FAMILIES[family.kind](
         family.name, family.help, labels=family.label_names
     )
-    for labels, value in sums.items():
-        metric.add_metric(labels, value)
+    for labels, value in family.samples:
+        if not isinstance(value, Histogram):
+            metric.add_metric(labels, value)
     return metric
 
 

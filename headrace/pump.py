@@ -59,6 +59,7 @@ class Pump:
         self._waiting: Sequence[Message] = ()
         self._held: list[tuple[Outlet, Batch]] = []
         self._scheduled = False
+        self._halted = False
         self._idle = asyncio.Event()
         self._idle.set()
         self._failures = metrics.counter(
@@ -112,13 +113,17 @@ class Pump:
             self.wake()
         return lost
 
+    def halt(self) -> None:
+        """Take nothing more: what is in the inbox now stays there, to be counted."""
+        self._halted = True
+
     async def idle(self) -> None:
         """Return when the inbox is empty, all its messages are processed and no batch is held."""
         await self._idle.wait()
 
     def _turn(self) -> None:
         self._scheduled = False
-        if self._held or self._inbox is None:
+        if self._held or self._halted or self._inbox is None:
             return
         messages = self._waiting or self._inbox.take()
         if len(messages) > SLICE:

@@ -238,6 +238,7 @@ class Service:
             self._ticking.cancel()
         await self._listeners.stop()
         await self._listeners.disconnect_all()
+        self._pump.halt()
         lost = dict(await self._outlets.close())
         for outlet in self._outlets.current.values():
             rows = self._forget(outlet.delivery)

@@ -127,6 +127,15 @@ async def test_a_full_inbox_is_worked_off_in_slices() -> None:
     assert bench.pump.unprocessed == 0
 
 
+async def test_after_halt_messages_stay_where_they_are() -> None:
+    bench = Bench()
+    bench.publish("a/1")
+    bench.pump.halt()
+    await asyncio.sleep(0)
+    assert len(bench.inbox) == 1
+    assert bench.a.rows == []
+
+
 async def test_time_passes_through_the_pump() -> None:
     bench = Bench()
     bench.pump.advance()

@@ -99,6 +99,22 @@ def test_rows_that_cannot_be_delivered_in_time_are_reported(folder: Folder, head
     assert "stopped with losses: 1 rows for meter" in service.text
 
 
+def test_a_second_signal_waits_for_nothing(folder: Folder, headrace: Start, client: Connect) -> None:
+    service = headrace().ready()
+    _until(lambda: service.get("/readyz") == "ready\n")
+    lock = sqlite3.connect(folder.database, isolation_level=None)
+    lock.execute("BEGIN EXCLUSIVE")
+    one = client(service.ports["mqtt"])
+    one.connect()
+    one.publish("cp/1/meter", meter(1))
+    service.send(signal.SIGTERM)
+    service.wait_for("stopping: ")
+    assert service.stop() == 1
+    lock.close()
+    assert "a second signal" in service.text
+    assert "1 rows for meter" in service.text
+
+
 def test_a_full_buffer_pauses_publishers_and_loses_nothing(folder: Folder, headrace: Start, client: Connect) -> None:
     folder.replace("create_table = true", "create_table = true\nbuffer = { max_rows = 10 }\nbatch = { max_rows = 5 }")
     folder.replace("[auth]", "[inbox]\nmax_messages = 10\n\n[auth]")
