@@ -231,6 +231,7 @@ class Connection:
         look_up = router.matches.look_up
         known = router.matches.entries.get
         publisher = self.publisher
+        session = self.session
         inbound = self._inbound
         if inbound is None and Publish in map(type, packets):
             inbound = self._inbound = Inbound(router, publisher, self.version)
@@ -285,6 +286,10 @@ class Connection:
                     if self.state is not State.CLOSED:
                         self._unexpected(packet, now)
                     break
+                if acknowledgements:
+                    # Answers leave in the order of their causes; after a DISCONNECT there are none.
+                    self._hand_on(session, gathered, acknowledgements)
+                    gathered, acknowledgements = [], []
                 handler(self, packet, now)
                 is_open = self.state is State.OPEN
                 if not is_open:
@@ -294,14 +299,13 @@ class Connection:
             statistics.messages_received.value += received
             statistics.dropped_inbox_full.value += refused
             if gathered or acknowledgements:
-                self._hand_on(gathered, acknowledgements)
+                self._hand_on(session, gathered, acknowledgements)
         if self.state is State.AUTHENTICATING:
             self._hold(rest, 0)
 
-    def _hand_on(self, gathered: list[Message], acknowledgements: list[bytes]) -> None:
+    def _hand_on(self, session: Session | None, gathered: list[Message], acknowledgements: list[bytes]) -> None:
         """Give the messages of one read to the inbox and have them acknowledged when it calls them safe."""
         router = self._router
-        session = self.session
         offset = router.inbox.append(gathered) if gathered else 0
         if session is None:
             return

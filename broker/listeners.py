@@ -21,7 +21,7 @@ from broker.connection import Connection, Login
 from broker.packets import ReasonCode
 from broker.router import Router
 from broker.settings import ListenerSettings, TlsSettings
-from core.clock import Clock
+from core.clock import SECOND, Clock
 from core.errors import ConfigError
 from core.message import Publisher
 
@@ -32,6 +32,7 @@ logger = logging.getLogger(__name__)
 _BACKLOG: Final = 4_096
 _TICK_SECONDS: Final = 1.0
 _CLOSE_SECONDS: Final = 2.0
+_LINGER: Final = 2 * SECOND
 _VERIFY: Final = {"none": ssl.CERT_NONE, "optional": ssl.CERT_OPTIONAL, "required": ssl.CERT_REQUIRED}
 
 
@@ -60,6 +61,7 @@ class Listeners:
         self.clock = clock
         self._servers: dict[str, asyncio.Server] = {}
         self._shells: set[Shell] = set()
+        self._lingering: dict[Shell, int] = {}
         self._empty = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._tick_handle: asyncio.TimerHandle | None = None
@@ -150,9 +152,17 @@ class Listeners:
                 for shell in list(self._shells):
                     shell.close(at_once=True)
 
+    def linger(self, shell: Shell) -> None:
+        """Close ``shell`` for good when its client does, or soon."""
+        self._lingering.setdefault(shell, self.clock.now() + _LINGER)
+
     def _tick(self) -> None:
+        now = self.clock.now()
+        for shell, deadline in list(self._lingering.items()):
+            if deadline <= now:
+                shell.close(at_once=True)
         try:
-            self.router.advance(self.clock.now())
+            self.router.advance(now)
         except Exception as error:  # noqa: BLE001 - one connection's bug must not stop the time of all
             _report("a deadline", error)
         loop = self._loop or asyncio.get_running_loop()
@@ -174,6 +184,7 @@ class Listeners:
 
     def discard(self, shell: Shell) -> None:
         self._shells.discard(shell)
+        self._lingering.pop(shell, None)
         if not self._shells:
             self._empty.set()
 
@@ -267,7 +278,7 @@ class Shell(asyncio.Protocol):
                 if data:
                     transport.write(data)
             if connection.closed:
-                self.close(at_once=connection.blocked)
+                self._finish(connection.blocked)
             elif connection.reading is not self._reading:
                 self._reading = connection.reading
                 if self._reading:
@@ -276,6 +287,22 @@ class Shell(asyncio.Protocol):
                     transport.pause_reading()
         except Exception as error:  # noqa: BLE001 - as in data_received
             self._fail(error)
+
+    def _finish(self, blocked: bool) -> None:
+        """End a connection that is over so that its last packet arrives.
+
+        Closing a socket with unread bytes resets it, and the reset overtakes the DISCONNECT that says why. So what
+        the client still sends is read and thrown away until it has seen our end.
+        """
+        transport = self.transport
+        if blocked or not transport.can_write_eof():
+            self.close(at_once=blocked)
+        elif not transport.is_closing():
+            if not self._reading:
+                self._reading = True
+                transport.resume_reading()
+            transport.write_eof()
+            self._listeners.linger(self)
 
     def _fail(self, error: Exception) -> None:
         connection = self.connection

@@ -21,7 +21,6 @@ from broker.session import Session
 from broker.settings import BrokerLimits
 from broker.statistics import Statistics
 from broker.subscriptions import Route, SharedGroup, Subscriptions
-from core.clock import SECOND
 from core.inbox import Inbox
 from core.matching import MatchCache
 from core.message import Message, Publisher
@@ -70,7 +69,6 @@ class Router:
         self.sessions: dict[str, Session] = {}
         self.wheel = DeadlineWheel()
         self._connected = 0
-        self._swept_at = 0
         self._dirty: list[Connection] = []
         self._paused: dict[Connection, None] = {}
         self._register_gauges()
@@ -273,14 +271,13 @@ class Router:
     def forget_paused(self, connection: Connection) -> None:
         self._paused.pop(connection, None)
 
-    def resume(self) -> None:
+    def resume(self, now: int) -> None:
         """Read paused connections again if the inbox has room; call it after the inbox was drained."""
         if not self._paused or self.inbox.full:
             return
         paused, self._paused = self._paused, {}
         for connection in paused:
-            # A second after the last sweep is not before now: nobody's keep-alive has run while it was not read.
-            connection.resume_reading(self._swept_at + SECOND)
+            connection.resume_reading(now)
             self.dirty(connection)
 
     # Output and time.
@@ -303,7 +300,6 @@ class Router:
 
     def advance(self, now: int) -> None:
         """Keep-alives, connect time-outs, session expiry and delayed wills; call it about once a second."""
-        self._swept_at = now
         self.wheel.advance(now)
 
     def disconnect_all(self, now: int, reason: ReasonCode = ReasonCode.SERVER_SHUTTING_DOWN) -> None:
