@@ -125,6 +125,7 @@ class Pump:
         self._scheduled = False
         if self._held or self._halted or self._inbox is None:
             return
+        behind = bool(self._waiting)
         messages = self._waiting or self._inbox.take()
         if len(messages) > SLICE:
             self._waiting = messages[SLICE:]
@@ -143,6 +144,9 @@ class Pump:
         if self._waiting:
             self.wake()
             return
+        if behind:
+            # The inbox woke us for what came in meanwhile, when a turn was due anyway; it does not do so twice.
+            self.wake()
         if messages:
             self._on_taken()
         if not self._scheduled and not self._held:

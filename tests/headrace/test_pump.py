@@ -127,6 +127,17 @@ async def test_a_full_inbox_is_worked_off_in_slices() -> None:
     assert bench.pump.unprocessed == 0
 
 
+async def test_what_comes_in_between_two_slices_is_not_forgotten() -> None:
+    bench = Bench(max_messages=10_000)
+    bench.publish(*["a/x"] * (SLICE + 1))
+    await asyncio.sleep(0)
+    assert bench.pump.unprocessed == 1
+    bench.publish("a/late")
+    await bench.pump.idle()
+    assert bench.a.rows[-1] == "a/late"
+    assert len(bench.inbox) == 0
+
+
 async def test_after_halt_messages_stay_where_they_are() -> None:
     bench = Bench()
     bench.publish("a/1")
