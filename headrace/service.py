@@ -83,6 +83,7 @@ class Service:
         self._reloading = asyncio.Lock()
         self._stopping = False
         self._draining: asyncio.Timeout | None = None
+        self._hurried = False
         self._reloads = {
             result: self.metrics.counter(
                 "headrace_reloads_total", "Reloads of rules and sinks by result", result=result
@@ -216,11 +217,15 @@ class Service:
         await self._listeners.disconnect_all()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self.config.process.shutdown_timeout.seconds) as self._draining:
+                if self._hurried:
+                    self.hurry()
                 await self._drain()
+        self._draining = None
         return await self._close()
 
     def hurry(self) -> None:
-        """Stop waiting for sinks, if :meth:`stop` does."""
+        """Let :meth:`stop` wait for sinks no longer, or not at all."""
+        self._hurried = True
         if self._draining is not None:
             self._draining.reschedule(asyncio.get_running_loop().time())
 
