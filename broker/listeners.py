@@ -77,6 +77,11 @@ class Listeners:
                 found[name] = (host, port)
         return found
 
+    @property
+    def connections(self) -> int:
+        """How many sockets are open, clients or not yet."""
+        return len(self._shells)
+
     async def start(self) -> None:
         """Listen everywhere, or nowhere: ConfigError names the listener that cannot and why."""
         loop = self._loop = asyncio.get_running_loop()
@@ -263,6 +268,10 @@ class Shell(asyncio.Protocol):
             if login is not None:
                 connection.login = None
                 listeners.authenticate(connection, login)
+            if not connection.reading and self._reading:
+                # Not with the next flush: uvloop may bring several reads before that.
+                self._reading = False
+                self.transport.pause_reading()
         except Exception as error:  # noqa: BLE001 - a bug met by one client is that client's trouble alone
             self._fail(error)
 
