@@ -1,6 +1,7 @@
-"""Inbox -> rules -> deliveries, once per loop turn in which something came in.
+"""Inbox -> rules -> deliveries, at the end of each loop turn in which something came in, or as soon as a slice has.
 
-Invariants: batches reach a delivery in the order in which the rules produced them; a batch that a full delivery
+Invariants: what the sockets bring is worked off as fast as it is read, so that the inbox fills only where a delivery
+is full, never because the loop read faster than the rules ran; batches reach a delivery in the order in which the rules produced them; a batch that a full delivery
 refused, and every later one for it, waits here, and while any waits nothing more is taken from the inbox: that
 fills up, and the broker stops reading its QoS 1 and 2 publishers. Nothing here awaits or runs per message.
 """
@@ -13,14 +14,15 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol
 
 from core.clock import Clock
-from core.inbox import Inbox
+from core.inbox import MemoryInbox
 from core.message import Batch, Message
 from core.metrics import Metrics
 
 _log = logging.getLogger("headrace.pump")
 
 SLICE: Final = 2_000
-"""Messages per turn: after a pause the inbox may be full, and the loop has sockets to serve as well."""
+"""Messages per call of the rules, so that a full delivery is noticed early. All of them run in the turn in which they
+came in: while they do, no socket is read, and TCP holds fast publishers back before QoS 0 has to be dropped."""
 
 
 class Processor(Protocol):
@@ -40,7 +42,7 @@ class Outlet(Protocol):
 class Pump:
     """``outlets`` is asked by target at every batch; the owner may replace it between two turns.
 
-    ``on_taken`` is called after messages left the inbox, so that paused publishers can be read again.
+    ``on_taken`` is called at the end of a turn in which messages may have left the inbox, so that paused publishers can be read again.
     """
 
     def __init__(
@@ -55,7 +57,7 @@ class Pump:
         self._clock = clock
         self._on_taken = on_taken
         self._loop = asyncio.get_running_loop()
-        self._inbox: Inbox | None = None
+        self._inbox: MemoryInbox | None = None
         self._waiting: Sequence[Message] = ()
         self._held: list[tuple[Outlet, Batch]] = []
         self._scheduled = False
@@ -72,7 +74,7 @@ class Pump:
             lambda: [((), self.held_rows)],
         )
 
-    def attach(self, inbox: Inbox) -> None:
+    def attach(self, inbox: MemoryInbox) -> None:
         """Name the inbox to take from; it needs :meth:`wake` to be made, so it comes second."""
         self._inbox = inbox
 
@@ -121,36 +123,39 @@ class Pump:
         """Return when the inbox is empty, all its messages are processed and no batch is held."""
         await self._idle.wait()
 
+    def drain(self) -> None:
+        """A slice or more waits in the inbox: work one off now, before the loop reads on."""
+        if not self._held and not self._halted:
+            self._run()
+
     def _turn(self) -> None:
         self._scheduled = False
-        if self._held or self._halted or self._inbox is None:
+        if self._held or self._halted:
             return
-        behind = bool(self._waiting)
-        messages = self._waiting or self._inbox.take()
-        if len(messages) > SLICE:
-            self._waiting = messages[SLICE:]
-            messages = messages[:SLICE]
-        else:
-            self._waiting = ()
-        if messages:
-            try:
-                batches = self._engine.process(messages, self._clock.now())
-            except Exception:  # noqa: BLE001 - see below
-                # Rules report what is wrong with data themselves; this is a defect, and must not end the service.
-                self._failures.value += len(messages)
-                _log.exception("a defect in the rule engine lost %d messages", len(messages))
-            else:
-                self._hand_on(batches)
-        if self._waiting:
+        self._run()
+        self._on_taken()
+        if self._waiting or (self._inbox is not None and len(self._inbox)):
             self.wake()
-            return
-        if behind:
-            # The inbox woke us for what came in meanwhile, when a turn was due anyway; it does not do so twice.
-            self.wake()
-        if messages:
-            self._on_taken()
-        if not self._scheduled and not self._held:
+        elif not self._held:
             self._idle.set()
+
+    def _run(self) -> None:
+        if self._inbox is None:
+            return
+        messages = self._waiting or self._inbox.take()
+        self._waiting = messages[SLICE:]
+        if self._waiting:
+            messages = messages[:SLICE]
+        if not messages:
+            return
+        try:
+            batches = self._engine.process(messages, self._clock.now())
+        except Exception:  # noqa: BLE001 - see below
+            # Rules report what is wrong with data themselves; this is a defect, and must not end the service.
+            self._failures.value += len(messages)
+            _log.exception("a defect in the rule engine lost %d messages", len(messages))
+        else:
+            self._hand_on(batches)
 
     def _hand_on(self, batches: list[Batch]) -> None:
         outlets = self.outlets

@@ -127,15 +127,42 @@ async def test_a_full_inbox_is_worked_off_in_slices() -> None:
     assert bench.pump.unprocessed == 0
 
 
-async def test_what_comes_in_between_two_slices_is_not_forgotten() -> None:
+async def test_a_full_inbox_is_worked_off_before_anything_more_is_read() -> None:
     bench = Bench(max_messages=10_000)
+    bench.publish(*["a/x"] * (2 * SLICE + 1))
+    await asyncio.sleep(0)
+    assert bench.pump.unprocessed == 0
+
+
+async def test_what_comes_in_behind_a_slice_that_waits_is_not_forgotten() -> None:
+    bench = Bench(max_messages=10_000)
+    bench.a.full = True
     bench.publish(*["a/x"] * (SLICE + 1))
     await asyncio.sleep(0)
     assert bench.pump.unprocessed == 1
+    assert bench.resumed == 0
     bench.publish("a/late")
+    bench.a.full = False
+    bench.pump.on_room()
     await bench.pump.idle()
+    assert len(bench.a.rows) == SLICE + 2
     assert bench.a.rows[-1] == "a/late"
     assert len(bench.inbox) == 0
+
+
+async def test_a_backlog_behind_a_full_delivery_is_not_forgotten() -> None:
+    bench = Bench(max_messages=10_000)
+    bench.a.full = True
+    bench.publish(*["a/x"] * (2 * SLICE))
+    await asyncio.sleep(0)
+    assert (bench.pump.held_rows, bench.pump.unprocessed) == (SLICE, SLICE)
+    bench.publish(*["a/y"] * SLICE)
+    bench.a.full = False
+    bench.pump.on_room()
+    bench.publish("a/z")
+    await bench.pump.idle()
+    assert bench.a.rows == [*["a/x"] * 2 * SLICE, *["a/y"] * SLICE, "a/z"]
+    assert bench.resumed == 1
 
 
 async def test_after_halt_messages_stay_where_they_are() -> None:
