@@ -8,7 +8,7 @@ from sqlglot import Token, exp
 from sqlglot.dialects.dialect import Dialect
 
 from rules.grammar import Grammar
-from rules.lexer import Lexer
+from rules.lexer import GrammarError, Lexer
 
 
 class Headrace(Dialect):
@@ -33,7 +33,9 @@ def tokenize(text: str) -> list[Token]:
 
 def parse_statement(tokens: Sequence[Token], text: str) -> exp.Expr:
     """The tree of one statement's tokens; GrammarError where they are none. ``text`` is what the offsets refer to."""
-    [tree] = _DIALECT.parser().parse(list(tokens), text)
-    if tree is None:
-        raise TypeError("the grammar gives a tree or raises")
-    return tree
+    trees = _DIALECT.parser().parse(list(tokens), text)
+    if len(trees) != 1 or trees[0] is None:
+        # sqlglot takes a leading ELSE for the end of a block and leaves it to its caller.
+        first = tokens[0]
+        raise GrammarError(f"no statement begins with {first.text!r}", first.start, first.end + 1)
+    return trees[0]

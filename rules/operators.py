@@ -23,6 +23,7 @@ from rules.functions.values import canonical, same, text_of
 
 _INTEGER: Final = re.compile(r"[+-]?[0-9]+", re.ASCII).fullmatch
 _FLOAT: Final = re.compile(r"[+-]?[0-9]+\.[0-9]+(?:[eE][+-]?[0-9]+)?", re.ASCII).fullmatch
+_TEXTS: Final = (str, bytes)  # a union would be built anew for every isinstance
 MAX_RANGE: Final = 1 << 16
 """Elements of an integer range."""
 
@@ -77,7 +78,7 @@ def _numbers(operator: str, one: Any, two: Any) -> tuple[Any, Any]:
 
 def add(one: Any, two: Any) -> Any:
     """Numbers are added; where one side is a text both are joined as texts."""
-    if isinstance(one, str | bytes) or isinstance(two, str | bytes):
+    if isinstance(one, _TEXTS) or isinstance(two, _TEXTS):
         return _joined(one, two)
     one, two = _numbers("+", one, two)
     return _finite(one + two)
@@ -215,8 +216,8 @@ def order(one: Any, two: Any) -> int | None:
     """
     if one is MISSING or two is MISSING:
         return 0 if one is two else None
-    if isinstance(one, str | bytes) is not isinstance(two, str | bytes):
-        if isinstance(one, str | bytes):
+    if isinstance(one, _TEXTS) is not isinstance(two, _TEXTS):
+        if isinstance(one, _TEXTS):
             reverse = order(two, one)
             return None if reverse is None else -reverse
         if one is None or isinstance(one, bool):
@@ -273,7 +274,8 @@ def topic_matches(topic: Any, topic_filter: Any) -> bool:
 
 
 @lru_cache(maxsize=512)
-def _pattern(pattern: str, ignore_case: bool) -> Callable[[str], Any]:
+def like_matcher(pattern: str, ignore_case: bool) -> Callable[[str], Any]:
+    """What gives None for the texts that a LIKE pattern does not match; EvaluationError for no pattern."""
     pieces: list[list[str]] = [[]]
     characters = iter(pattern)
     for character in characters:
@@ -303,7 +305,7 @@ def like(value: Any, pattern: Any, ignore_case: bool = False) -> Any:
             return operand
     if not (isinstance(value, str) and isinstance(pattern, str)):
         raise _operand_error("LIKE", value, pattern)
-    return _pattern(pattern, ignore_case)(value) is not None
+    return like_matcher(pattern, ignore_case)(value) is not None
 
 
 # Conditions

@@ -20,6 +20,7 @@ from rules.functions.base import Refusal, shown
 from rules.functions.values import text_of
 from rules.operators import MAX_RANGE, EvaluationError, parse_number
 
+_TEXTS: Final = (str, bytes)
 _DECODE_ERRORS: Final = (msgspec.DecodeError, UnicodeError, RecursionError)
 
 
@@ -61,7 +62,7 @@ def document_fields(m: Message) -> dict[str, Any]:
 
 def document_of(value: Any) -> Any:
     """A selected payload as a document: a text is decoded, EvaluationError where it is not JSON."""
-    if not isinstance(value, str | bytes):
+    if not isinstance(value, _TEXTS):
         return value
     try:
         return decode_document(value)
@@ -71,7 +72,7 @@ def document_of(value: Any) -> Any:
 
 def opened(value: Any) -> Any:
     """A text as the JSON that it is; MISSING where it is none."""
-    if not isinstance(value, str | bytes):
+    if not isinstance(value, _TEXTS):
         return value
     try:
         return decode_document(value)

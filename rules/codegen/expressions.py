@@ -13,6 +13,7 @@ from typing import Any, Final
 from core.message import MISSING, Type
 from rules.codegen.analysis import Analysis
 from rules.codegen.emitter import Emitter
+from rules.operators import like_matcher
 from rules.paths import TAIL
 from rules.tree import (
     And,
@@ -102,6 +103,11 @@ class Expressions:
             self._out.remember(expr, name)
         return name
 
+    def variable(self, expr: Expr) -> str:
+        """As :meth:`atom`, but never a literal: Python warns of what a literal is asked that cannot apply."""
+        text = self.atom(expr)
+        return self._out.local(text) if isinstance(expr, Const) else text
+
     def condition(self, expr: Expr) -> str:
         """Python that is True or False, to be evaluated at once."""
         known = self._out.recall(expr)
@@ -166,11 +172,17 @@ class Expressions:
             fields = self.fields()
             getter = self._out.recall(_GET) or f"{fields}.get"
             return f"{getter}({name}, MISSING)"
-        base = self.atom(expr.base)
+        base = self.variable(expr.base)
         return f"({base}.get({name}, MISSING) if type({base}) is dict else key({base}, {name}))"
 
     def _index(self, expr: Index) -> str:
-        return f"index({self.value(expr.base)}, {self.value(expr.index)})"
+        place = expr.index.value if isinstance(expr.index, Const) else None
+        if type(place) is not int or place == 0:
+            return f"index({self.value(expr.base)}, {self.value(expr.index)})"
+        base = self.variable(expr.base)
+        offset = place - 1 if place > 0 else place
+        inside = f"type({base}) is list and len({base}) >= {abs(place)}"
+        return f"({base}[{offset}] if {inside} else index({base}, {self._out.constant(place)}))"
 
     def _slice(self, expr: Slice) -> str:
         return f"cut({self.value(expr.base)}, {self.value(expr.first)}, {self.value(expr.last)})"
@@ -271,6 +283,7 @@ class Expressions:
             other = right if texts[0] else left
             return f"({fast} if type({other}) is str else {slow})"
         if isinstance(expr.right, Const) and isinstance(expr.right.value, bool) and expr.operator == "=":
+            left = self.variable(expr.left)
             return f"({left} is {right} if type({left}) is bool else {slow})"
         if not (self._numeric_possible(expr.left) and self._numeric_possible(expr.right)):
             return slow
@@ -281,10 +294,16 @@ class Expressions:
         return f"topic_matches({self.value(expr.topic)}, {self.value(expr.topic_filter)})"
 
     def _like(self, expr: Like) -> str:
+        pattern = expr.pattern.value if isinstance(expr.pattern, Const) else None
+        if isinstance(pattern, str) and not pattern.endswith("\\"):
+            operand = self.atom(expr.operand)
+            matcher = self._out.constant(like_matcher(pattern, expr.ignore_case), f"LIKE {pattern!a}")
+            slow = f"like({operand}, {self._out.constant(pattern)}, {expr.ignore_case})"
+            return f"({matcher}({operand}) is not None if type({operand}) is str else {slow})"
         return f"like({self.value(expr.operand)}, {self.value(expr.pattern)}, {expr.ignore_case})"
 
     def _is_null(self, expr: IsNull) -> str:
-        operand = self.atom(expr.operand)
+        operand = self.variable(expr.operand)
         return f"({operand} is None or {operand} is MISSING)"
 
     def _in(self, expr: In) -> str:

@@ -35,7 +35,11 @@ INCASE: Final = "match_incase_error"
 DO: Final = "doeach_error"
 
 _BUILTINS: Final = MappingProxyType(
-    {"type": type, "bool": bool, "int": int, "float": float, "str": str, "dict": dict, "Exception": Exception}
+    {
+        **{kind.__name__: kind for kind in (bool, int, float, str, list, dict, Exception)},
+        "len": len,
+        "type": type,
+    }
 )
 _OPERATORS: Final = (
     *("add", "subtract", "multiply", "divide", "int_divide", "modulo", "negate", "concat"),
