@@ -72,7 +72,7 @@ def evaluate(sql: str, columns: Mapping[str, Any]) -> list[dict[str, Any]]:
         failure = failures[0]
         if not isinstance(failure, RuleFailure):
             raise failure
-        raise EvalError("run", failure.stage, str(failure), reason=failure.code)
+        raise EvalError("run", failure.stage, f"{failure.code}: {failure}", reason=failure.code)
     return [dict(zip(rule.schema.names, row, strict=True)) for row in batch.rows] if batch is not None else []
 
 

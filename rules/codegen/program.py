@@ -21,7 +21,8 @@ from formats.json import decode_document
 from rules import operators, paths
 from rules.codegen.analysis import Analysis
 from rules.codegen.emitter import Emitter
-from rules.codegen.expressions import Expressions, tuple_text
+from rules.codegen.expressions import Expressions
+from rules.codegen.values import tuple_text
 from rules.columns import EVENT, HELPERS
 from rules.functions.values import same
 from rules.tree import Key, Query, Ref, is_path
