@@ -100,7 +100,13 @@ class Listeners:
         room = _Room(settings)
         try:
             return await loop.create_server(
-                lambda: Shell(self, room), bind.host, bind.port, ssl=context, backlog=_BACKLOG, reuse_address=True
+                lambda: Shell(self, room),
+                bind.host,
+                bind.port,
+                ssl=context,
+                ssl_handshake_timeout=None if context is None else self.router.limits.connect_timeout.seconds,
+                backlog=_BACKLOG,
+                reuse_address=True,
             )
         except OSError as error:
             # The number is looked up here because event loops word the same error each in their own way.
