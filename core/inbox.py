@@ -39,12 +39,25 @@ class Inbox(ABC):
 
 
 class MemoryInbox(Inbox):
-    """An inbox of at most ``max_messages`` (see :meth:`Inbox.append`); ``wake`` is called when it stops being empty."""
+    """An inbox of at most ``max_messages`` (see :meth:`Inbox.append`).
 
-    def __init__(self, wake: Callable[[], None], *, max_messages: int = 100_000) -> None:
+    ``wake`` is called when it stops being empty; ``drain`` at every append that leaves ``slice_size`` messages or more,
+    so that a consumer that can keep up does so before more is read.
+    """
+
+    def __init__(
+        self,
+        wake: Callable[[], None],
+        drain: Callable[[], None] | None = None,
+        *,
+        max_messages: int = 100_000,
+        slice_size: int = 2_000,
+    ) -> None:
         if max_messages < 1:
             raise ValueError("max_messages must be at least 1")
         self._wake = wake
+        self._drain = drain
+        self._slice_size = slice_size
         self._max_messages = max_messages
         self._messages: list[Message] = []
         self._offset = 0
@@ -56,6 +69,8 @@ class MemoryInbox(Inbox):
         self._offset += len(messages)
         if first and messages:
             self._wake()
+        if self._drain is not None and len(waiting) >= self._slice_size:
+            self._drain()
         return self._offset
 
     def when_safe(self, offset: int, callback: Callable[[], None]) -> None:

@@ -1,9 +1,10 @@
 """Inbox -> rules -> deliveries, at the end of each loop turn in which something came in, or as soon as a slice has.
 
 Invariants: what the sockets bring is worked off as fast as it is read, so that the inbox fills only where a delivery
-is full, never because the loop read faster than the rules ran; batches reach a delivery in the order in which the rules produced them; a batch that a full delivery
-refused, and every later one for it, waits here, and while any waits nothing more is taken from the inbox: that
-fills up, and the broker stops reading its QoS 1 and 2 publishers. Nothing here awaits or runs per message.
+is full, never because the loop read faster than the rules ran (TCP holds the publishers back); batches reach a
+delivery in the order in which the rules produced them; a batch that a full delivery refused, and every later one for
+it, waits here, and while any waits nothing more is taken from the inbox: that fills up, and the broker stops reading
+its QoS 1 and 2 publishers. Nothing here awaits or runs per message.
 """
 
 from __future__ import annotations
@@ -21,8 +22,7 @@ from core.metrics import Metrics
 _log = logging.getLogger("headrace.pump")
 
 SLICE: Final = 2_000
-"""Messages per call of the rules, so that a full delivery is noticed early. All of them run in the turn in which they
-came in: while they do, no socket is read, and TCP holds fast publishers back before QoS 0 has to be dropped."""
+"""Messages per call of the rules: enough to spread its cost, few enough to be still in the processor's cache."""
 
 
 class Processor(Protocol):
@@ -42,7 +42,8 @@ class Outlet(Protocol):
 class Pump:
     """``outlets`` is asked by target at every batch; the owner may replace it between two turns.
 
-    ``on_taken`` is called at the end of a turn in which messages may have left the inbox, so that paused publishers can be read again.
+    ``on_taken`` is called at the end of a turn in which messages may have left the inbox, so that paused publishers
+    can be read again.
     """
 
     def __init__(
@@ -124,30 +125,29 @@ class Pump:
         await self._idle.wait()
 
     def drain(self) -> None:
-        """A slice or more waits in the inbox: work one off now, before the loop reads on."""
-        if not self._held and not self._halted:
-            self._run()
+        """A slice or more waits in the inbox: work it off now, before the loop reads on."""
+        while not (self._held or self._halted) and self._run():
+            pass
 
     def _turn(self) -> None:
         self._scheduled = False
-        if self._held or self._halted:
-            return
-        self._run()
-        self._on_taken()
-        if self._waiting or (self._inbox is not None and len(self._inbox)):
-            self.wake()
-        elif not self._held:
-            self._idle.set()
+        self.drain()
+        if not (self._held or self._halted):
+            self._on_taken()
+            # Resumed publishers may have brought something already.
+            if not self._scheduled:
+                self._idle.set()
 
-    def _run(self) -> None:
+    def _run(self) -> bool:
+        """Work off the next slice; False where there is none."""
         if self._inbox is None:
-            return
+            return False
         messages = self._waiting or self._inbox.take()
+        if not messages:
+            return False
         self._waiting = messages[SLICE:]
         if self._waiting:
             messages = messages[:SLICE]
-        if not messages:
-            return
         try:
             batches = self._engine.process(messages, self._clock.now())
         except Exception:  # noqa: BLE001 - see below
@@ -156,6 +156,7 @@ class Pump:
             _log.exception("a defect in the rule engine lost %d messages", len(messages))
         else:
             self._hand_on(batches)
+        return True
 
     def _hand_on(self, batches: list[Batch]) -> None:
         outlets = self.outlets

@@ -28,7 +28,7 @@ from core.metrics import Metrics
 from headrace.admin import AdminServer, build
 from headrace.config import Config, load
 from headrace.outlets import Outlets
-from headrace.pump import Pump
+from headrace.pump import SLICE, Pump
 from headrace.ratelimit import RateLimit, suffix
 from headrace.version import installed_version
 from rules.compiler import RuleSet, RuleSource, compile_rules
@@ -61,7 +61,9 @@ class Service:
         self._limit = RateLimit()
         self._engine = Engine(self.metrics, on_error=self._on_rule_error)
         self._pump = Pump(self._engine, self.clock, self.metrics, self._resume)
-        self._inbox = MemoryInbox(self._pump.wake, max_messages=config.inbox.max_messages)
+        self._inbox = MemoryInbox(
+            self._pump.wake, self._pump.drain, max_messages=config.inbox.max_messages, slice_size=SLICE
+        )
         self._pump.attach(self._inbox)
         providers = [spec.provider(spec.config, config.base_dir) for spec in config.providers]
         self._access = AccessControl(providers, Acl(config.acl), config.allow_anonymous, self.metrics)
