@@ -126,7 +126,7 @@ class Buffer:
 
     def _append(self, batch: Batch, key: tuple[str, int], now: int, row_size: int) -> None:
         """New chunks for ``batch``; the rows are copied because the last chunk is going to grow."""
-        step = min(self._batch_rows, max(self._batch_bytes // row_size, 1))
+        step = self.batch_rows(row_size)
         for start in range(0, len(batch.rows), step):
             rows = batch.rows[start : start + step]
             own = Batch(batch.target, batch.rule, batch.schema, rows, batch.hops)
@@ -155,6 +155,10 @@ class Buffer:
         return (
             self._open.get(chunk.key) is not chunk or chunk.count >= self._batch_rows or chunk.size >= self._batch_bytes
         )
+
+    def batch_rows(self, row_size: int) -> int:
+        """How many rows of ``row_size`` bytes make a full chunk."""
+        return min(self._batch_rows, max(self._batch_bytes // row_size, 1))
 
     def take(self) -> Chunk:
         """The oldest chunk; from now on its rows are in flight."""

@@ -3,11 +3,13 @@
 One :class:`Delivery` per sink. Invariants:
 
 * ``rows_in = delivered + rejected + dropped + queued + in_flight`` at every moment (:class:`Counts`).
-* A batch leaves at the end of the loop turn while nothing is in flight; otherwise when it is full or ``max_age``
-  old and a write may be started. So batches are small when that costs nothing and grow under load.
+* While nothing is in flight a batch leaves at the end of the loop turn, or ``linger`` after the last one left;
+  otherwise when it is full or ``max_age`` old and a write may be started. So a lone row does not wait, and batches
+  grow with the load.
 * With one write at a time the rows of a rule stay in order, through retries and bisection.
 * While the sink is unavailable only what is in flight is tried, so an outage costs one batch per slot.
-* :meth:`Delivery.offer` does no await, task, timer or log call; one ``call_soon`` per loop turn wakes the sender.
+* :meth:`Delivery.offer` does no await, task, timer or log call; at most one ``call_soon`` per loop turn wakes the
+  sender, and none while it waits for company or for a write to end.
 
 What a row becomes at the far side is the sink's business; which rows come, and where dead ones go, the caller's.
 """
@@ -17,6 +19,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import sys
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
@@ -77,7 +80,8 @@ class Delivery:
         self._writes: dict[asyncio.Task[None], Chunk] = {}
         self._opening: asyncio.Task[None] | None = None
         self._age_timer: Timer | None = None
-        self._idle = False  # True while an offer has to wake the sender
+        self._wake_at = sys.maxsize  # how many rows in the buffer make an offer wake the sender
+        self._next_start = 0  # before this no write starts that is not full
         self._blocked = False
         self._draining = False
         self._closed = False
@@ -118,8 +122,8 @@ class Delivery:
             self.counts.rows_in += len(rows)
         elif not self._overflow(batch):
             return False
-        if self._idle:
-            self._idle = False
+        if self._buffer.rows >= self._wake_at:
+            self._wake_at = sys.maxsize
             self._loop.call_soon(self._pump)
         return True
 
@@ -184,23 +188,35 @@ class Delivery:
     # -- sending ----------------------------------------------------------------------------------------------
 
     def _pump(self) -> None:
-        """Start every write that is due; afterwards ``_idle`` says whether an offer may start another."""
+        """Start every write that is due; afterwards ``_wake_at`` says which offer may start another."""
         if self._closed or self.state is State.CONNECTING:
             return
         # Unavailable and yet nothing in flight (the last batch expired): one batch probes.
         slots = self._health.window if self.state is State.CONNECTED else 1
-        queue, writes = self._buffer.queue, self._writes
-        while queue and len(writes) < slots and self._due(queue[0]):
-            chunk = self._buffer.take()
+        buffer, writes, now = self._buffer, self._writes, self._clock.now()
+        queue = buffer.queue
+        started = False
+        while queue and len(writes) < slots and self._due(queue[0], now):
+            chunk = buffer.take()
             writes[self._loop.create_task(self._deliver(chunk), name=f"write to sink {self.name}")] = chunk
-        self._idle = len(writes) < slots
+            started = True
+        if started:
+            self._next_start = now + self._settings.batch.linger
+        if len(writes) >= slots:
+            self._wake_at = sys.maxsize
+        elif queue:
+            self._wake_at = buffer.in_flight + buffer.batch_rows(queue[0].row_bytes)
+        else:
+            self._wake_at = 1
 
-    def _due(self, chunk: Chunk) -> bool:
+    def _due(self, chunk: Chunk, now: int) -> bool:
         # A queue of several rules' chunks may hold a full one behind this: let the oldest go ahead of it.
         enough = self.counts.queued >= self._settings.batch.max_rows
-        if not self._writes or self._draining or enough or self._buffer.full(chunk):
+        if self._draining or enough or self._buffer.full(chunk):
             return True
-        wait = chunk.opened_at + self._settings.batch.max_age - self._clock.now()
+        wait = self._next_start - now
+        if self._writes:
+            wait = max(wait, chunk.opened_at + self._settings.batch.max_age - now)
         if wait <= 0:
             return True
         if self._age_timer is None:

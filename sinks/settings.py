@@ -18,7 +18,7 @@ Positive = Annotated[int, msgspec.Meta(ge=1)]
 
 
 class BatchSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
-    """When rows leave together. While nothing is in flight they leave at once: the limits are for load."""
+    """When rows leave together. After a pause the first row leaves at once: the limits are for load."""
 
     max_rows: Positive = 1_000
     """The most rows of one write."""
@@ -26,6 +26,8 @@ class BatchSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, fr
     """A batch of about this size is full; the size of rows is estimated from samples."""
     max_age: Duration = Duration(200 * MILLISECOND)
     """The longest that rows wait for company while a write could be started."""
+    linger: Duration = Duration(5 * MILLISECOND)
+    """The least time from the start of one write to the next, for a batch that is not full: writes have a price."""
     in_flight: Positive | None = None
     """Writes at a time, at most what the sink allows (the default); 1 keeps the rows of a rule in order."""
 

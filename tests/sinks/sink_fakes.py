@@ -106,7 +106,7 @@ class FakeTimer:
 
 
 class Rig:
-    """A delivery over a FakeSink, with what it reported. Jitter is off: a pause is the whole range."""
+    """A delivery over a FakeSink, with what it reported. Without jitter: a pause is the whole range; no linger."""
 
     def __init__(
         self, settings: dict[str, Any] | None = None, *, max_in_flight: int = 1, sink: Sink | None = None
@@ -114,13 +114,15 @@ class Rig:
         self.clock = ManualClock(1_000 * SECOND)
         self.timers = FakeTimers(self.clock)
         self.metrics = Metrics()
+        settings = settings or {}
+        settings["batch"] = {"linger": "0ms"} | settings.get("batch", {})
         self.fake = FakeSink(max_in_flight)
         self.rooms = 0
         self.dead: list[tuple[Any, str]] = []
         self.delivery = Delivery(
             "sink",
             sink or self.fake,
-            msgspec.convert(settings or {}, DeliverySettings, dec_hook=decode_hook),
+            msgspec.convert(settings, DeliverySettings, dec_hook=decode_hook),
             clock=self.clock,
             metrics=self.metrics,
             on_room=self._on_room,

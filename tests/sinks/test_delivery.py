@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from typing import Any
 
 import pytest
 
@@ -66,6 +67,52 @@ async def test_a_free_slot_waits_for_max_age_while_another_write_runs() -> None:
         await rig.timers.advance(0.199)
         assert rig.fake.values() == [[0]]
         await rig.timers.advance(0.001)
+        assert rig.fake.values() == [[0], [1]]
+
+
+async def test_after_a_write_the_next_one_gathers_company_while_it_lingers() -> None:
+    async with Rig({"batch": {"linger": "5ms"}}) as rig:
+        rig.delivery.offer(batch(0))
+        await settle()
+        assert rig.fake.values() == [[0]]
+        await rig.fake.answer(None)
+        for n in (1, 2):
+            rig.delivery.offer(batch(n))
+            await settle()
+        await rig.timers.advance(0.004)
+        assert rig.fake.values() == [[0]]
+        await rig.timers.advance(0.001)
+        assert rig.fake.values() == [[0], [1, 2]]
+        await rig.fake.answer(None)
+        await rig.timers.advance(0.005)
+        rig.delivery.offer(batch(3))
+        await settle()
+        assert rig.fake.values() == [[0], [1, 2], [3]]
+
+
+@pytest.mark.parametrize("limit", [{"max_rows": 2}, {"max_bytes": "192B"}])
+async def test_a_full_batch_does_not_linger(limit: dict[str, Any]) -> None:
+    async with Rig({"batch": {"linger": "5ms", **limit}}) as rig:
+        rig.delivery.offer(batch(0))
+        await settle()
+        await rig.fake.answer(None)
+        rig.delivery.offer(batch(1))
+        await settle()
+        assert rig.fake.values() == [[0]]
+        rig.delivery.offer(batch(2))
+        await settle()
+        assert rig.fake.values() == [[0], [1, 2]]
+
+
+async def test_drain_does_not_linger() -> None:
+    async with Rig({"batch": {"linger": "1h"}}) as rig:
+        for n in (0, 1):
+            rig.delivery.offer(batch(n))
+            await settle()
+        drained = asyncio.create_task(rig.delivery.drain())
+        await settle()
+        await rig.fake.answer(None, None)
+        await drained
         assert rig.fake.values() == [[0], [1]]
 
 

@@ -24,8 +24,18 @@ class DeliveryMachine(RuleBasedStateMachine):
         when_full=st.sampled_from(["block", "drop_new", "drop_oldest"]),
         max_elapsed=st.sampled_from([None, "3s"]),
         open_failures=st.integers(0, 2),
+        linger=st.sampled_from(["0ms", "5ms", "2s"]),
     )
-    def build(self, in_flight: int, max_rows: int, when_full: str, max_elapsed: str | None, open_failures: int) -> None:
+    def build(
+        self,
+        *,
+        in_flight: int,
+        max_rows: int,
+        when_full: str,
+        max_elapsed: str | None,
+        open_failures: int,
+        linger: str,
+    ) -> None:
         self.loop = asyncio.new_event_loop()
         self.in_flight = in_flight
         self.lossless = when_full == "block" and max_elapsed is None
@@ -38,7 +48,7 @@ class DeliveryMachine(RuleBasedStateMachine):
             retry["max_elapsed"] = max_elapsed
         self.rig = Rig(
             {
-                "batch": {"max_rows": max_rows, "max_age": "1s"},
+                "batch": {"max_rows": max_rows, "max_age": "1s", "linger": linger},
                 "buffer": {"max_rows": _MAX_ROWS, "when_full": when_full},
                 "retry": retry,
             },
