@@ -201,9 +201,17 @@ class Engine:
             return match.rules
         return self._snapshot.match(message.topic)
 
-    def _group(self, messages: Sequence[Message]) -> Mapping[tuple[int, int], tuple[Rules, list[Message]]]:
-        """Messages by their combination of rules and their hops. Most batches have one group."""
+    def _group(self, messages: Sequence[Message]) -> Mapping[tuple[int, int], tuple[Rules, Sequence[Message]]]:
+        """Messages by their combination of rules and their hops."""
         current = self._snapshot.identities
+        # Most batches are one group: devices' messages on topics that the same rules read. That is told first.
+        rules = self._rules_of(messages[0]) if messages else ()
+        for message in messages:
+            match = message.match
+            if match is None or match.rules is not rules or message.publisher.hops:
+                break
+        else:
+            return {(id(rules), 0): (rules, messages)}
         groups: dict[tuple[int, int], tuple[Rules, list[Message]]] = {}
         last: object = None
         last_hops = 0
@@ -226,7 +234,7 @@ class Engine:
 
 
 def _per_rule(
-    groups: Mapping[tuple[int, int], tuple[Rules, list[Message]]],
+    groups: Mapping[tuple[int, int], tuple[Rules, Sequence[Message]]],
     messages: Sequence[Message],
     rules_of: Callable[[Message], Rules],
 ) -> Iterable[tuple[LoadedRule, int, Sequence[Message]]]:
@@ -234,7 +242,7 @@ def _per_rule(
     if len(groups) == 1:
         [((_, hops), (rules, own))] = groups.items()
         return [(rule, hops, own) for rule in rules]
-    parts: dict[tuple[int, int], list[list[Message]]] = defaultdict(list)
+    parts: dict[tuple[int, int], list[Sequence[Message]]] = defaultdict(list)
     loaded: dict[int, LoadedRule] = {}
     for (_, hops), (rules, own) in groups.items():
         for rule in rules:
