@@ -12,15 +12,15 @@ outlives the connection is the business of ``broker.session``, who gets what tha
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from broker import requests
 from broker.encode import PINGRESP, encode, encode_puback, encode_pubcomp, encode_pubrec, encode_pubrel
-from broker.handshake import Terms, capped_expiry, check_connect, terms_of, will_message
+from broker.handshake import PROTOCOLS, Terms, capped_expiry, check_connect, terms_of, will_message
 from broker.inbound import Inbound, may_publish
+from broker.lifecycle import AUTHENTICATING, CLOSED, NEW, OPEN, Login, State
 from broker.packets import (
     MQTT_3_1_1,
     MQTT_5_0,
@@ -48,21 +48,7 @@ from core.errors import PacketError
 from core.message import Message, Publisher
 
 _MAX_HELD_BYTES: Final = 65_536
-_PROTOCOLS: Final = {3: "MQTT/3.1", 4: "MQTT/3.1.1", 5: "MQTT/5.0"}
-
-
-class State(enum.Enum):
-    NEW = "waiting for CONNECT"
-    AUTHENTICATING = "waiting for the answer of authentication"
-    OPEN = "connected"
-    CLOSED = "over"
-
-
-class Login(NamedTuple):
-    """What authentication is asked about."""
-
-    publisher: Publisher
-    password: bytes | None
+"""How much may come before authentication has answered; then the client is not read until it has."""
 
 
 class Connection:
@@ -112,7 +98,7 @@ class Connection:
         self._router = router
         self._decoder = Decoder(max_packet_size)
         self.shell = shell
-        self.state = State.NEW
+        self.state = NEW
         self.version = MQTT_3_1_1
         self.publisher = Publisher("", peer_host=peer_host, peer_port=peer_port)
         self.session: Session | None = None
@@ -140,17 +126,17 @@ class Connection:
 
     @property
     def closed(self) -> bool:
-        return self.state is State.CLOSED
+        return self.state is CLOSED
 
     @property
     def next_deadline(self) -> int | None:
         """When the client will have been silent for too long, in nanoseconds; None for never."""
-        if self.state is State.CLOSED or not self._patience or (self.state is State.OPEN and not self.reading):
+        if self.state is CLOSED or not self._patience or (self.state is OPEN and not self.reading):
             return None
         return self.last_received + self._patience
 
     def on_deadline(self, now: int) -> None:
-        if self.state is State.OPEN:
+        if self.state is OPEN:
             self.close(ReasonCode.KEEP_ALIVE_TIMEOUT, now)
         else:
             self._end("timeout", now)
@@ -186,7 +172,7 @@ class Connection:
 
     def lost(self, now: int) -> None:
         """The transport is gone."""
-        if self.state is not State.CLOSED:
+        if self.state is not CLOSED:
             self._end("lost" if self.session is not None else "gone_early", now)
 
     # Input.
@@ -194,19 +180,22 @@ class Connection:
     def receive(self, data: bytes, now: int) -> None:
         """Take what one read brought. ``now`` is the time of all of its messages."""
         state = self.state
-        if state is State.CLOSED:
+        if state is CLOSED:
             return
-        if state is State.OPEN:
+        statistics = self._router.statistics
+        statistics.bytes_received.value += len(data)
+        decoder = self._decoder
+        packets = decoder.feed(data)
+        if state is OPEN:
             self.last_received = now
-        self._router.statistics.bytes_received.value += len(data)
-        packets = self._decoder.feed(data)
-        if state is State.AUTHENTICATING:
+        elif state is AUTHENTICATING:
             self._hold(packets, len(data))
             return
         if packets:
-            self._router.statistics.packets_received.value += len(packets)
+            statistics.packets_received.value += len(packets)
             self._handle(packets, now)
-        self._look_for_error(now)
+        if decoder.error is not None:
+            self._look_for_error(now)
         if self.blocked and self._buffered > 2 * self._router.limits.max_write_buffer:
             # Messages stop at the limit: what grows beyond is answers to a client that asks and never listens.
             self.close(ReasonCode.QUOTA_EXCEEDED, now)
@@ -222,7 +211,7 @@ class Connection:
 
     def _look_for_error(self, now: int) -> None:
         error = self._decoder.error
-        if error is not None and self.state in (State.NEW, State.OPEN):
+        if error is not None and self.state in (NEW, OPEN):
             self._fail(error, now)
 
     def _handle(self, packets: list[Packet], now: int) -> None:  # noqa: C901 - calls would cost more than branches
@@ -236,7 +225,7 @@ class Connection:
         if inbound is None and Publish in map(type, packets):
             inbound = self._inbound = Inbound(router, publisher, self.version)
         permitted = inbound.permitted if inbound is not None else {}
-        is_open = self.state is State.OPEN
+        is_open = self.state is OPEN
         full = router.inbox.full
         gathered: list[Message] = []
         acknowledgements: list[bytes] = []
@@ -251,7 +240,7 @@ class Connection:
                     if (qos or packet.properties is not None) and not self._admit(
                         packet, inbound, acknowledgements, now
                     ):
-                        if self.state is not State.OPEN:
+                        if self.state is not OPEN:
                             break
                         continue
                     topic = packet.topic
@@ -260,7 +249,7 @@ class Connection:
                         allowed = inbound.may_publish(topic)
                     if not allowed:
                         self._deny(packet, acknowledgements, now)
-                        if self.state is not State.OPEN:
+                        if self.state is not OPEN:
                             break
                         continue
                     match = known(topic) or look_up(topic)
@@ -278,12 +267,12 @@ class Connection:
                             gathered.append(message)
                     if match.subscribers:
                         router.fan_out(message, match.subscribers, now)
-                    if self.state is not State.OPEN:
+                    if self.state is not OPEN:
                         break
                     continue
                 handler = HANDLERS.get((self.state, type(packet)))
                 if handler is None:
-                    if self.state is not State.CLOSED:
+                    if self.state is not CLOSED:
                         self._unexpected(packet, now)
                     break
                 if acknowledgements:
@@ -291,16 +280,17 @@ class Connection:
                     self._hand_on(session, gathered, acknowledgements)
                     gathered, acknowledgements = [], []
                 handler(self, packet, now)
-                is_open = self.state is State.OPEN
+                is_open = self.state is OPEN
                 if not is_open:
                     break
         finally:
-            statistics = router.statistics
-            statistics.messages_received.value += received
-            statistics.dropped_inbox_full.value += refused
+            if received:
+                router.statistics.messages_received.value += received
+            if refused:
+                router.statistics.dropped_inbox_full.value += refused
             if gathered or acknowledgements:
                 self._hand_on(session, gathered, acknowledgements)
-        if self.state is State.AUTHENTICATING:
+        if self.state is AUTHENTICATING:
             self._hold(rest, 0)
 
     def _hand_on(self, session: Session | None, gathered: list[Message], acknowledgements: list[bytes]) -> None:
@@ -311,7 +301,7 @@ class Connection:
             return
         if offset:
             session.safe_offset = offset
-        if not acknowledgements or self.state is not State.OPEN:
+        if not acknowledgements or self.state is not OPEN:
             return
         data = b"".join(acknowledgements)
         if not session.safe_offset:
@@ -323,7 +313,7 @@ class Connection:
         if self._inbound is not None:
             self._inbound.unsafe += count
         router.inbox.when_safe(session.safe_offset, partial(self._acknowledge, data, count))
-        if router.inbox.full and self.state is State.OPEN:
+        if router.inbox.full and self.state is OPEN:
             router.pause(self)
 
     def _acknowledge(self, data: bytes, count: int) -> None:
@@ -382,14 +372,14 @@ class Connection:
         publisher = self.publisher
         publisher.client_id = packet.client_id or self._router.new_client_id()
         publisher.username = packet.username
-        publisher.protocol = _PROTOCOLS[packet.protocol_version]
+        publisher.protocol = PROTOCOLS[packet.protocol_version]
         self._connect = packet
-        self.state = State.AUTHENTICATING
+        self.state = AUTHENTICATING
         self.login = Login(publisher, packet.password)
 
     def refuse(self, now: int, reason: ReasonCode | None = None) -> None:
         """Authentication said no."""
-        if self.state is not State.AUTHENTICATING:
+        if self.state is not AUTHENTICATING:
             return
         self._router.statistics.auth_failures.value += 1
         if reason is None:
@@ -400,7 +390,7 @@ class Connection:
     def accept(self, now: int) -> None:
         """Authentication said yes: answer, resume the session, and handle what came meanwhile."""
         packet = self._connect
-        if self.state is not State.AUTHENTICATING or packet is None:
+        if self.state is not AUTHENTICATING or packet is None:
             return
         self._connect = self.login = None
         publisher = self.publisher
@@ -419,7 +409,7 @@ class Connection:
         self._open(packet, terms, *attached, now)
 
     def _open(self, packet: Connect, terms: Terms, session: Session, present: bool, now: int) -> None:
-        self.state = State.OPEN
+        self.state = OPEN
         self.session = session
         self.last_received = now
         self._patience = terms.keep_alive
@@ -523,7 +513,7 @@ class Connection:
     def _fail(self, error: PacketError, now: int) -> None:
         """The client did what it must not: say so as far as its version can, and close."""
         self._router.statistics.packet_error(error.reason_code)
-        if self.state is State.OPEN:
+        if self.state is OPEN:
             self.close(error.reason_code, now, str(error))
             return
         if isinstance(error, UnsupportedProtocol):
@@ -535,14 +525,14 @@ class Connection:
 
     def close(self, reason: int, now: int, text: str = "") -> None:
         """Close from our side; an MQTT 5 client is told the reason. The will is published."""
-        if self.state is State.CLOSED:
+        if self.state is CLOSED:
             return
-        if self.state is State.OPEN and self.version == MQTT_5_0:
+        if self.state is OPEN and self.version == MQTT_5_0:
             self._explain(Disconnect(reason), text)
         self._end(ReasonCode(reason).name.lower(), now)
 
     def _end(self, result: str, now: int) -> None:
-        self.state = State.CLOSED
+        self.state = CLOSED
         router = self._router
         session, self.session = self.session, None
         will, self._will = self._will, None
@@ -559,7 +549,7 @@ class Connection:
 
     def send(self, *parts: bytes) -> None:
         """Queue bytes for the client, one packet in any number of parts."""
-        if self.state is State.OPEN:
+        if self.state is OPEN:
             self._put(*parts)
 
     def _put(self, *parts: bytes) -> None:
@@ -578,14 +568,14 @@ class Connection:
 Handler = Callable[[Any, Any, int], None]
 
 HANDLERS: Final[dict[tuple[State, type[Packet]], Handler]] = {
-    (State.NEW, Connect): Connection._on_connect,
-    (State.OPEN, PubAck): Connection._on_puback,
-    (State.OPEN, PubRec): Connection._on_pubrec,
-    (State.OPEN, PubRel): Connection._on_pubrel,
-    (State.OPEN, PubComp): Connection._on_pubcomp,
-    (State.OPEN, Subscribe): Connection._on_subscribe,
-    (State.OPEN, Unsubscribe): Connection._on_unsubscribe,
-    (State.OPEN, PingReq): Connection._on_pingreq,
-    (State.OPEN, Disconnect): Connection._on_disconnect,
+    (NEW, Connect): Connection._on_connect,
+    (OPEN, PubAck): Connection._on_puback,
+    (OPEN, PubRec): Connection._on_pubrec,
+    (OPEN, PubRel): Connection._on_pubrel,
+    (OPEN, PubComp): Connection._on_pubcomp,
+    (OPEN, Subscribe): Connection._on_subscribe,
+    (OPEN, Unsubscribe): Connection._on_unsubscribe,
+    (OPEN, PingReq): Connection._on_pingreq,
+    (OPEN, Disconnect): Connection._on_disconnect,
 }
 """What is allowed when; what is absent is a protocol error. PUBLISH in OPEN is handled in ``Connection._handle``."""

@@ -10,6 +10,7 @@ from core.clock import SECOND
 from core.errors import PacketError
 from core.message import Message, Publisher
 
+PROTOCOLS: Final = {MQTT_3_1: "MQTT/3.1", MQTT_3_1_1: "MQTT/3.1.1", MQTT_5_0: "MQTT/5.0"}
 NEVER: Final = 0xFFFF_FFFF
 """The session expiry interval of a session that does not expire (MQTT5 3.1.2.11.2)."""
 

@@ -17,7 +17,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from broker.connection import Connection, Login
+from broker.connection import Connection
+from broker.lifecycle import Login
 from broker.packets import ReasonCode
 from broker.router import Router
 from broker.settings import ListenerSettings, TlsSettings

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from broker.connection import HANDLERS, State
+from broker.connection import HANDLERS
+from broker.lifecycle import State
 from broker.packets import (
     Auth,
     ConnAck,
