@@ -11,6 +11,7 @@ import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -35,11 +36,21 @@ from sinks.base import Sink
 from sinks.settings import DeliverySettings
 
 DEFAULT_FILE: Final = "headrace.toml"
-SINKS_GROUP: Final = "headrace.sinks"
-AUTH_GROUP: Final = "headrace.auth"
 SECTIONS: Final = ("listeners", "broker", "inbox", "auth", "acl", "connections", "sinks", "admin")
 """The tables of the file, in the order in which the documentation tells of them."""
 _TOML_PLACE = re.compile(r" \(at (?:line (?P<line>\d+), column (?P<column>\d+)|end of document)\)$")
+
+
+@cache
+def sink_types() -> Registry[Sink]:
+    """The installed sinks by their type's name."""
+    return Registry("headrace.sinks", Sink)  # type: ignore[type-abstract]
+
+
+@cache
+def provider_types() -> Registry[AuthProvider]:
+    """The installed auth providers."""
+    return Registry("headrace.auth", AuthProvider)  # type: ignore[type-abstract]
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +124,11 @@ def _rule_texts(decoder: Decoder, patterns: Any) -> tuple[RuleText, ...]:
     """The text of every rule file, in the order of the patterns and then of the names."""
     paths: dict[Path, None] = {}
     for index, pattern in enumerate(_list_of_texts(patterns)):
-        found = [path for path in _expand(decoder.base_dir, pattern) if path.is_file()]
+        try:
+            found = [path for path in _expand(decoder.base_dir, pattern) if path.is_file()]
+        except ValueError:
+            decoder.fail(("rules", index), f"{pattern!r} is no path or pattern")
+            continue
         if not found:
             decoder.fail(("rules", index), f"no file matches {pattern!r} in {_shown(decoder.base_dir)}")
         paths.update(dict.fromkeys(found))
@@ -202,8 +217,8 @@ class _Reader:
     def __init__(self, decoder: Decoder, tables: dict[str, Any]) -> None:
         self.decoder = decoder
         self.tables = tables
-        self.sink_types = Registry(SINKS_GROUP, Sink)  # type: ignore[type-abstract]
-        self.auth_types = Registry(AUTH_GROUP, AuthProvider)  # type: ignore[type-abstract]
+        self.sink_types = sink_types()
+        self.auth_types = provider_types()
 
     def config(self, rules: tuple[RuleText, ...]) -> Config | None:
         decoder = self.decoder
@@ -310,7 +325,8 @@ class _Reader:
             return None
         kind, shared = choice.type, None
         if choice.connection is not None:
-            known = self.tables.get("connections", {})
+            tables = self.tables.get("connections")
+            known = tables if isinstance(tables, dict) else {}
             if choice.connection not in known:
                 hint = did_you_mean(choice.connection, known) or f"known are {', '.join(known) or 'none'}"
                 place = (*path, "connection")

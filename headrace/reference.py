@@ -17,15 +17,13 @@ from typing import Any, Final
 import msgspec
 
 from broker.acl import AclRule
-from broker.auth import AuthProvider
 from broker.settings import BrokerLimits, ListenerSettings
 from core.metrics import Family
 from core.registry import Registry
 from headrace import described
 from headrace.cli import build_parser
-from headrace.config import AUTH_GROUP, SINKS_GROUP, RuleText, parse
+from headrace.config import RuleText, parse, provider_types, sink_types
 from headrace.settings import AdminSettings, AuthSettings, ConnectionChoice, InboxSettings, ProcessSettings, SinkChoice
-from sinks.base import Sink
 from sinks.settings import DeliverySettings
 
 FOLDER: Final = Path(__file__).resolve().parent.parent / "docs" / "reference"
@@ -62,12 +60,12 @@ def config_page() -> str:
     lines += _section("`[broker]`", BrokerLimits)
     lines += _section("`[inbox]`", InboxSettings)
     lines += _section("`[auth]`", AuthSettings)
-    providers = Registry(AUTH_GROUP, AuthProvider)  # type: ignore[type-abstract]
+    providers = provider_types()
     for name in _built_in(providers):
         lines += _section(f"`[auth.{name}]`", providers.load(name).Config)
     lines += _section("`[[acl]]`", AclRule)
     lines += _section("`[connections.<name>]`", ConnectionChoice)
-    sinks = Registry(SINKS_GROUP, Sink)  # type: ignore[type-abstract]
+    sinks = sink_types()
     classes = {name: sinks.load(name) for name in _built_in(sinks)}
     for name, sink in classes.items():
         if sink.connection_type == name:

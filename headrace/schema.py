@@ -9,14 +9,11 @@ from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 import msgspec
 
 from broker.acl import AclRule
-from broker.auth import AuthProvider
 from broker.settings import BrokerLimits, ListenerSettings
-from core.registry import Registry
 from core.settings import Bind, Duration, Secret, Size
-from headrace.config import AUTH_GROUP, SINKS_GROUP
+from headrace.config import provider_types, sink_types
 from headrace.described import fields
 from headrace.settings import AdminSettings, AuthSettings, ConnectionChoice, InboxSettings, ProcessSettings, SinkChoice
-from sinks.base import Sink
 from sinks.settings import DeliverySettings
 
 _LEAVES: Final[dict[Any, dict[str, Any]]] = {
@@ -82,8 +79,7 @@ def _value(kind: Any) -> dict[str, Any]:
 
 def build() -> dict[str, Any]:
     """The schema as a JSON value."""
-    sinks = Registry(SINKS_GROUP, Sink)  # type: ignore[type-abstract]
-    providers = Registry(AUTH_GROUP, AuthProvider)  # type: ignore[type-abstract]
+    sinks, providers = sink_types(), provider_types()
     classes = {name: sinks.load(name) for name in sinks.names()}
     connections = {name: found for name, found in classes.items() if found.connection_type == name}
     schema = _of(ProcessSettings)

@@ -1,5 +1,9 @@
 """Configuration files: what the good ones mean, and the exact text for each way in which one can be bad."""
 
+import json
+import tomllib
+from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -171,6 +175,20 @@ SQL = LISTENER + '[connections.db]\ntype = "sql"\nurl = "sqlite://"\n[sinks.s]\n
             "headrace.toml:1: rules[0]: no file matches 'nothing/*.sql' in .",
         ),
         (
+            'rules = ["", "a**b"]\n' + LISTENER,
+            (
+                "headrace.toml:1: rules[0]: '' is no path or pattern\n"
+                "headrace.toml:1: rules[1]: 'a**b' is no path or pattern"
+            ),
+        ),
+        (
+            "connections = 3\n" + LISTENER + '[sinks.s]\nconnection = "db"\n',
+            (
+                "headrace.toml:1: connections: expected a table, got a whole number\n"
+                "headrace.toml:5: sinks.s.connection: there is no [connections.db] (known are none)"
+            ),
+        ),
+        (
             LISTENER + "[broker]\nmax_sesions = 1\n",
             "headrace.toml:4: broker.max_sesions: unknown key (did you mean 'max_sessions'?)",
         ),
@@ -305,3 +323,32 @@ def test_a_rule_file_that_is_not_utf8(tmp_path: Path) -> None:
     (tmp_path / "r.sql").write_bytes(b"-- \xff")
     found = parse('rules = ["r.sql"]\n' + LISTENER, file="f", base_dir=tmp_path).errors
     assert [error.message for error in found] == ["is not UTF-8 at byte 3"]
+
+
+def _inline(value: Any) -> str:
+    """A value as TOML on one line."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{_inline(str(key))} = {_inline(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_inline, value)) + "]"
+    return json.dumps(value) if isinstance(value, str | bool | int | float) else str(value)
+
+
+def _places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in items:
+        yield (*path, key)
+        yield from _places(item, (*path, key))
+
+
+@pytest.mark.parametrize("junk", [3, -1, 1.5, "x", "", True, [], {}, [1], [{}], {"a": 1}, date(2026, 1, 1)])
+def test_anything_anywhere_is_an_error_or_fine_but_never_an_exception(junk: Any, tmp_path: Path) -> None:
+    for path in list(_places(tomllib.loads(GOOD))):
+        tables = tomllib.loads(GOOD)
+        inner: Any = tables
+        for key in path[:-1]:
+            inner = inner[key]
+        inner[path[-1]] = junk
+        text = "\n".join(f"{key} = {_inline(value)}" for key, value in tables.items())
+        survey = parse(text, file="f", base_dir=tmp_path)
+        assert all(str(error).startswith("f:") or str(error).startswith("f: ") for error in survey.errors), path
