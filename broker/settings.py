@@ -16,12 +16,16 @@ from core.settings import Bind, Duration, Size
 
 
 class TlsSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
-    """``cert`` (with its chain) and ``key`` are PEM files; ``verify`` is about the certificates of clients."""
+    """Certificates of a listener; relative paths start at the folder of the configuration file."""
 
     cert: str
+    """The server's certificate and those between it and the CA, a PEM file."""
     key: str
+    """The private key of that certificate, a PEM file without a password."""
     client_ca: str | None = None
+    """The CA whose certificates clients must show, a PEM file."""
     verify: Literal["none", "optional", "required"] = "none"
+    """Whether a client is asked for a certificate, and refused without one."""
 
     def __post_init__(self) -> None:
         if self.verify != "none" and self.client_ca is None:
@@ -31,13 +35,18 @@ class TlsSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_on
 
 
 class ListenerSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
-    """One address to listen on. A client beyond ``max_connections`` is refused and counted."""
+    """One address to listen on."""
 
     bind: Bind
+    """Address and port; ``0.0.0.0`` and ``[::]`` are all addresses, port 0 lets the system choose."""
     type: Literal["tcp", "tls"] = "tcp"
+    """What the bytes travel in."""
     tls: TlsSettings | None = None
+    """Certificates, for ``type = "tls"``."""
     max_connections: int = 50_000
+    """A client beyond these is refused and counted."""
     max_packet_size: Size = Size(1 << 20)
+    """The largest packet a client may send; MQTT 5 clients are told."""
 
     def __post_init__(self) -> None:
         if self.type == "tls" and self.tls is None:
@@ -51,29 +60,37 @@ class ListenerSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, 
 
 
 class BrokerLimits(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
-    """What one client, and all of them together, may hold of the broker; every limit that is met is counted.
-
-    ``max_session_expiry`` also is what a persistent session before MQTT 5 gets. ``max_queued_messages`` waits per
-    session beyond the ``max_in_flight`` that were sent and not acknowledged. ``receive_maximum`` is how many QoS 1
-    and 2 messages an MQTT 5 client may send without an acknowledgement. ``max_keep_alive`` is seconds: MQTT 5 clients
-    are told to keep to it. ``max_write_buffer`` is what may wait for a slow consumer before QoS 0 is dropped and
-    higher ones stay in its queue; at twice that the connection is closed.
-    """
+    """What one client, and all of them together, may hold of the broker; every limit that is met is counted."""
 
     connect_timeout: Duration = Duration(10 * SECOND)
+    """How long a new connection may take until its CONNECT is complete."""
     max_keep_alive: int = 65_535
+    """Seconds; MQTT 5 clients that ask for more are told to keep to it."""
     max_sessions: int = 200_000
+    """Sessions, connected or not; beyond them only known clients get in."""
     max_session_expiry: Duration = Duration(7 * 86_400 * SECOND)
+    """The longest that a session outlives its connection, and what a persistent one before MQTT 5 gets."""
     max_in_flight: int = 100
+    """QoS 1 and 2 messages sent to a client and not yet acknowledged."""
     receive_maximum: int = 1_000
+    """QoS 1 and 2 messages that an MQTT 5 client may send without an acknowledgement."""
     max_queued_messages: int = 1_000
+    """What waits per session beyond those in flight."""
     queue_full: Literal["drop_oldest", "drop_new"] = "drop_oldest"
+    """Which message a full queue loses; it is counted."""
     max_subscriptions: int = 1_000
+    """Subscriptions of one session."""
     topic_alias_maximum: int = 16
+    """Topic aliases that an MQTT 5 client may use; 0 forbids them."""
     max_retained_messages: int = 100_000
+    """Retained messages; one beyond them is refused and counted."""
     max_retained_bytes: Size = Size(64 << 20)
+    """Bytes of their topics and payloads."""
     max_write_buffer: Size = Size(1 << 20)
+    """Bytes that wait for a slow reader before QoS 0 is dropped and the rest stays in its queue; at twice
+    that the connection is closed."""
     deny_action: Literal["ignore", "disconnect"] = "ignore"
+    """About a publish that is not allowed: drop it, count it and tell MQTT 5 clients, or close the connection."""
 
     def __post_init__(self) -> None:
         for name in ("max_in_flight", "receive_maximum", "max_keep_alive"):

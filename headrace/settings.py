@@ -33,14 +33,14 @@ class ProcessSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, 
 
 
 class InboxSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
-    """``[inbox]``: accepted messages that wait for the rules, in memory."""
+    """Accepted messages that wait for the rules, in memory."""
 
     max_messages: Positive = 100_000
     """When so many wait, QoS 1 and 2 publishers are no longer read; QoS 0 messages are dropped and counted."""
 
 
 class AuthSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
-    """``[auth]``: who may connect. ``[auth.<provider>]`` holds a provider's own settings."""
+    """Who may connect. ``[auth.<provider>]`` holds a provider's own settings."""
 
     providers: list[str] = []
     """Names of providers, asked in this order; the first that knows the client decides."""
@@ -49,21 +49,21 @@ class AuthSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, fro
 
 
 class AdminSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
-    """``[admin]``: the HTTP server of health, readiness and metrics; without this section there is none."""
+    """The HTTP server of health, readiness and metrics; without this section there is none."""
 
     bind: Bind = Bind("127.0.0.1", 18083)
     """Address and port; anybody who reaches it may read the metrics, so keep it on a private network."""
 
 
 class ConnectionChoice(msgspec.Struct, kw_only=True, frozen=True):
-    """``[connections.<name>]``: what several sinks share. Its other keys depend on ``type``."""
+    """What several sinks share. Its other keys depend on ``type``."""
 
     type: str
     """The kind of far side; its keys are those of the sinks of that kind."""
 
 
 class SinkChoice(msgspec.Struct, kw_only=True, frozen=True):
-    """``[sinks.<name>]``: one destination. Other keys: those of its type, and ``batch``, ``buffer``, ``retry``."""
+    """One destination. Other keys: those of its type, and ``batch``, ``buffer``, ``retry``."""
 
     type: str | None = None
     """The sink's type; may be left out where ``connection`` says it."""
