@@ -71,7 +71,9 @@ def config_page() -> str:
         if sink.connection_type == name:
             lines += _section(f'`[connections.<name>]` with `type = "{name}"`', sink.Connection)
     lines += _section("`[sinks.<name>]`", SinkChoice)
-    lines += _section("`[sinks.<name>]`, delivery", DeliverySettings)
+    lines.append("Every sink also takes three tables that say how its rows are batched, buffered and tried again:")
+    for key, struct in described.subtables(DeliverySettings):
+        lines += _section(f"`{key}`", struct, level=3)
     for name, sink in classes.items():
         lines += _section(f'`[sinks.<name>]` with `type = "{name}"`', sink.Config, intro=_class_summary(sink))
     lines += _section("`[admin]`", AdminSettings)
@@ -88,13 +90,14 @@ def _class_summary(kind: type[Any]) -> str:
 
 
 def _section(title: str, struct: type[msgspec.Struct], intro: str = "", level: int = 2) -> list[str]:
-    parts = [f"{'#' * level} {title}", *([intro] if intro else []), described.summary(struct)]
+    declared = msgspec.structs.fields(struct)
+    parts = [f"{'#' * level} {title}", *([intro] if intro else []), described.summary(struct) if declared else ""]
     rows = [(f"`{field.name}`", field.kind, _default(field.default), field.doc) for field in described.fields(struct)]
     if rows:
         parts.append(_table(("key", "type", "default", "meaning"), rows))
     for key, inner in described.subtables(struct):
         parts += _section(f"`{key}`", inner, level=level + 1)
-    return parts
+    return [part for part in parts if part]
 
 
 def _default(default: str | None) -> str:
