@@ -40,6 +40,7 @@ def test_a_message_becomes_a_row(folder: Folder, headrace: Start, client: Connec
 def test_health_readiness_and_metrics(headrace: Start, client: Connect) -> None:
     service = headrace().ready()
     assert service.get("/healthz") == "ok\n"
+    _until(lambda: service.get("/readyz") == "ready\n")
     components = json.loads(service.get("/readyz?verbose"))["components"]
     assert set(components) == {"listeners", "sinks.meter"}
     one = client(service.ports["mqtt"])
