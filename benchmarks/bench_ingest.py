@@ -186,6 +186,7 @@ def as_markdown(report: dict[str, Any]) -> str:
     versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
     lines = [
         f"{machine['date']}; {machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB; {versions}.",
+        f"The machine's load average before: {machine['load_before']}.",
         "",
         f"Command: `{report['command']}`; medians of {report['rounds']} rounds (lowest to highest).",
         "",
@@ -217,6 +218,12 @@ def as_markdown(report: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def command_line(options: argparse.Namespace) -> str:
+    """What to type to measure the same again; where the report goes is no part of it."""
+    words = [f"--{name} {getattr(options, name)}" for name in ("only", "rounds", "share", "connections")]
+    return " ".join(["python benchmarks/bench_ingest.py", *words])
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     known = [*SCENARIOS, "idle"]
@@ -237,9 +244,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     report: dict[str, Any] = {
         "environment": environment(peers),
-        "command": " ".join(
-            ["python", "benchmarks/bench_ingest.py", *(sys.argv[1:] if arguments is None else arguments)]
-        ),
+        "command": command_line(options),
         "rounds": options.rounds,
         "scenarios": {},
     }
