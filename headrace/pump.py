@@ -1,4 +1,5 @@
-"""Inbox -> rules -> deliveries, at the end of each loop turn in which something came in, or as soon as a slice has.
+"""Inbox -> rules -> deliveries: at the end of a loop turn in which something came in, at most once in ``linger``
+(waking up for every message is what a message costs most), and as soon as a slice has come in.
 
 Invariants: what the sockets bring is worked off as fast as it is read, so that the inbox fills only where a delivery
 is full, never because the loop read faster than the rules ran (TCP holds the publishers back); batches reach a
@@ -14,7 +15,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol
 
-from core.clock import Clock
+from core.clock import SECOND, Clock
 from core.inbox import MemoryInbox
 from core.message import Batch, Message
 from core.metrics import Metrics
@@ -43,7 +44,7 @@ class Pump:
     """``outlets`` is asked by target at every batch; the owner may replace it between two turns.
 
     ``on_taken`` is called at the end of a turn in which messages may have left the inbox, so that paused publishers
-    can be read again.
+    can be read again. ``linger`` is in nanoseconds.
     """
 
     def __init__(
@@ -52,11 +53,14 @@ class Pump:
         clock: Clock,
         metrics: Metrics,
         on_taken: Callable[[], None],
+        linger: int = 0,
     ) -> None:
         self.outlets: Mapping[str, Outlet] = {}
         self._engine = engine
         self._clock = clock
         self._on_taken = on_taken
+        self._linger = linger
+        self._next_turn = 0
         self._loop = asyncio.get_running_loop()
         self._inbox: MemoryInbox | None = None
         self._waiting: Sequence[Message] = ()
@@ -89,11 +93,15 @@ class Pump:
         return len(self._waiting)
 
     def wake(self) -> None:
-        """The inbox has messages: run at the end of this loop turn."""
+        """The inbox has messages: run at the end of this loop turn, or ``linger`` after the last time."""
         if not self._scheduled:
             self._scheduled = True
             self._idle.clear()
-            self._loop.call_soon(self._turn)
+            wait = self._next_turn - self._clock.now() if self._linger else 0
+            if wait <= 0:
+                self._loop.call_soon(self._turn)
+            else:
+                self._loop.call_later(wait / SECOND, self._turn)
 
     def on_room(self) -> None:
         """A delivery has room again: hand on what waits for it, then go on."""
@@ -132,6 +140,8 @@ class Pump:
     def _turn(self) -> None:
         self._scheduled = False
         self.drain()
+        if self._linger:
+            self._next_turn = self._clock.now() + self._linger
         if not (self._held or self._halted):
             self._on_taken()
             # Resumed publishers may have brought something already.

@@ -60,7 +60,7 @@ class Service:
         """The port of each listener by its name, and of ``admin``, once the service has started."""
         self._limit = RateLimit()
         self._engine = Engine(self.metrics, on_error=self._on_rule_error)
-        self._pump = Pump(self._engine, self.clock, self.metrics, self._resume)
+        self._pump = Pump(self._engine, self.clock, self.metrics, self._resume, config.inbox.linger)
         self._inbox = MemoryInbox(
             self._pump.wake, self._pump.drain, max_messages=config.inbox.max_messages, slice_size=SLICE
         )

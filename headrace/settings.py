@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from core.clock import SECOND
+from core.clock import MILLISECOND, SECOND
 from core.settings import Bind, Duration
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
@@ -37,6 +37,8 @@ class InboxSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, fr
 
     max_messages: Positive = 100_000
     """When so many wait, QoS 1 and 2 publishers are no longer read; QoS 0 messages are dropped and counted."""
+    linger: Duration = Duration(2 * MILLISECOND)
+    """The least time from one run of the rules to the next, unless many messages wait. After a pause none waits."""
 
 
 class AuthSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):

@@ -2,11 +2,12 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 
 import pytest
 
-from core.clock import ManualClock
+from core.clock import MILLISECOND, SECOND, ManualClock
 from core.inbox import MemoryInbox
 from core.message import Batch, Message, Schema, Type
 from core.metrics import Metrics
@@ -47,11 +48,12 @@ class Outlet:
 
 
 class Bench:
-    def __init__(self, *, max_messages: int = 100) -> None:
+    def __init__(self, *, max_messages: int = 100, linger: int = 0) -> None:
+        self.clock = ManualClock(SECOND)
         self.rules = Rules()
         self.resumed = 0
         self.a, self.b = Outlet(), Outlet()
-        self.pump = Pump(self.rules, ManualClock(), Metrics(), self.resume)
+        self.pump = Pump(self.rules, self.clock, Metrics(), self.resume, linger)
         self.inbox = MemoryInbox(self.pump.wake, max_messages=max_messages)
         self.pump.attach(self.inbox)
         self.pump.outlets = {"a": self.a, "b": self.b}
@@ -71,6 +73,32 @@ async def test_all_messages_of_a_turn_are_one_call() -> None:
     assert bench.rules.calls == [3]
     assert (bench.a.rows, bench.b.rows) == (["a/1", "a/2"], ["b/1"])
     assert bench.resumed == 1
+
+
+async def test_the_rules_run_at_once_after_a_pause_and_then_gather_company(monkeypatch: pytest.MonkeyPatch) -> None:
+    timers: list[tuple[float, Callable[[], None]]] = []
+    bench = Bench(linger=2 * MILLISECOND)
+    loop = SimpleNamespace(
+        call_soon=asyncio.get_running_loop().call_soon,
+        call_later=lambda seconds, callback: timers.append((seconds, callback)),
+    )
+    monkeypatch.setattr(bench.pump, "_loop", loop)
+    bench.publish("a/1")
+    await bench.pump.idle()
+    assert bench.a.rows == ["a/1"]
+    bench.clock.advance(MILLISECOND)
+    bench.publish("a/2")
+    bench.publish("a/3")
+    await asyncio.sleep(0)
+    assert bench.a.rows == ["a/1"]
+    [(seconds, callback)] = timers
+    assert seconds == pytest.approx(0.001)
+    callback()
+    assert bench.rules.calls == [1, 2]
+    bench.clock.advance(2 * MILLISECOND)
+    bench.publish("a/4")
+    await bench.pump.idle()
+    assert bench.a.rows == ["a/1", "a/2", "a/3", "a/4"]
 
 
 async def test_a_full_delivery_stops_the_pump_until_it_has_room() -> None:
