@@ -37,7 +37,7 @@ class InboxSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, fr
 
     max_messages: Positive = 100_000
     """When so many wait, QoS 1 and 2 publishers are no longer read; QoS 0 messages are dropped and counted."""
-    linger: Duration = Duration(2 * MILLISECOND)
+    linger: Duration = Duration(5 * MILLISECOND)
     """The least time from one run of the rules to the next, unless many messages wait. After a pause none waits."""
 
 
