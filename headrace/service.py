@@ -197,6 +197,8 @@ class Service:
                 self._reloads["failed"].value += 1
                 raise
             await self._outlets.start(plan)
+            # What was accepted under the old rules runs through them, as far as their sinks have room.
+            self._pump.drain()
             self._outlets.swap(plan, config.process.shutdown_timeout.seconds)
             self._use(rules)
             self._reloads["ok"].value += 1
