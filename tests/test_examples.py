@@ -125,6 +125,7 @@ def test_the_demo_ends_well_when_it_is_interrupted(tmp_path: Path, number: signa
 @pytest.mark.integration
 def test_a_service_that_does_not_start_says_why(tmp_path: Path):
     broken = service.Service(tmp_path)
+    broken.admin_port = 0  # nobody answers there; on the default port a demo that runs beside the tests might
     broken.config = tmp_path / "headrace.toml"
     broken.config.write_text('[listeners.mqtt]\nbind = "127.0.0.1:0"\n[sinks.x]\ntype = "sqll"\n')
     with pytest.raises(service.DemoError, match="did you mean 'sql'"):

@@ -32,6 +32,7 @@ from simulator import Fleet, Park
 CONNECT_SECONDS: Final = 20.0
 REFRESH_SECONDS: Final = 0.5
 PLAIN_LINE_SECONDS: Final = 2.0
+STOPPING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # SIGHUP: the terminal was closed
 LAST_ROWS: Final = """
 SELECT station, connector, round(kw, 2) AS kw, round(kwh, 2) AS kwh, soc, measured_at
 FROM meter_readings ORDER BY rowid DESC LIMIT 8
@@ -231,8 +232,8 @@ def run(service: Service, stations: int, seed: int, seconds: float, console: Con
         console.print("stopping ...")
     finally:
         # Once it is ending, another Ctrl-C must not leave the service behind.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        for number in STOPPING:
+            signal.signal(number, signal.SIG_IGN)
         if fleet is not None:
             fleet.stop()
             with suppress(DemoError):
@@ -262,8 +263,9 @@ def interrupt(_signal: int, _frame: Any) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parse(arguments)
     console = Console()
-    # A terminate is a Ctrl-C: stations and service must not be left behind.
-    signal.signal(signal.SIGTERM, interrupt)
+    # Each is a Ctrl-C: stations and service must not be left behind.
+    for number in STOPPING:
+        signal.signal(number, interrupt)
     service = Service(options.data)
     try:
         last = run(service, options.stations, options.seed, options.seconds, console)
