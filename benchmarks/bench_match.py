@@ -10,18 +10,17 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from timing import measure
+
 from core.matching import MatchCache
 from core.topic_index import TopicIndex
 
-RUNS = 5
 OPERATIONS = 20_000
 CACHED_TOPICS = 1_000
 SIZES = (1_000, 10_000, 100_000)
@@ -115,17 +114,6 @@ def first_message_after_a_change(index: TopicIndex[int], size: int) -> Callable[
     return run
 
 
-def measure(run: Callable[[], None]) -> tuple[float, float]:
-    """Median and least of the runs, in microseconds per operation."""
-    run()
-    times = []
-    for _ in range(RUNS):
-        began = time.thread_time()
-        run()
-        times.append((time.thread_time() - began) / OPERATIONS * 1e6)
-    return statistics.median(times), min(times)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to FILE")
@@ -133,7 +121,7 @@ def main() -> None:
     results: dict[str, dict[str, float | str]] = {}
 
     def report(name: str, run: Callable[[], None]) -> None:
-        median, least = measure(run)
+        median, least = measure(run, OPERATIONS)
         results[name] = {"median": round(median, 4), "min": round(least, 4), "unit": "us/operation"}
         print(f"{name:<60} {median:>8.3f} {least:>8.3f}", flush=True)
 

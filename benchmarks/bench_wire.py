@@ -9,18 +9,17 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from timing import measure
+
 from broker.packets import Packet, Publish, SubAck, Subscribe, Subscription
 from broker.wire import Decoder, encode, encode_puback, encode_publish
 
-RUNS = 5
 PACKETS = 50_000
 CHUNK = 65_536
 TOPICS = [f"cp/station-{number:04d}/meter/1/val".encode() for number in range(100)]
@@ -120,17 +119,6 @@ def singles(data: bytes) -> list[bytes]:
     return [data[at : at + size] for at in range(0, len(data), size)]
 
 
-def measure(run: Callable[[], None]) -> tuple[float, float]:
-    """Median and least of the runs, in microseconds per packet."""
-    run()
-    times = []
-    for _ in range(RUNS):
-        began = time.thread_time()
-        run()
-        times.append((time.thread_time() - began) / PACKETS * 1e6)
-    return statistics.median(times), min(times)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to FILE")
@@ -138,7 +126,7 @@ def main() -> None:
     results = {}
     print(f"{'us per packet':<50} {'median':>8} {'min':>8}")
     for name, run in benchmarks().items():
-        median, least = measure(run)
+        median, least = measure(run, PACKETS)
         results[name] = {"median": round(median, 4), "min": round(least, 4), "unit": "us/packet"}
         print(f"{name:<50} {median:>8.3f} {least:>8.3f}", flush=True)
     if arguments.json is not None:
