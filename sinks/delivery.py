@@ -80,6 +80,7 @@ class Delivery:
         self._writes: dict[asyncio.Task[None], Chunk] = {}
         self._opening: asyncio.Task[None] | None = None
         self._age_timer: Timer | None = None
+        self._age_due = 0
         self._wake_at = sys.maxsize  # how many rows in the buffer make an offer wake the sender
         self._next_start = 0  # before this no write starts that is not full
         self._blocked = False
@@ -219,8 +220,13 @@ class Delivery:
             wait = max(wait, chunk.opened_at + self._settings.batch.max_age - now)
         if wait <= 0:
             return True
+        # A write that has ended since may have brought the time forward.
+        if self._age_timer is not None and now + wait < self._age_due:
+            self._age_timer.cancel()
+            self._age_timer = None
         if self._age_timer is None:
             self._age_timer = self._timer(wait, self._aged)
+            self._age_due = now + wait
         return False
 
     def _aged(self) -> None:

@@ -104,6 +104,16 @@ async def test_a_full_batch_does_not_linger(limit: dict[str, Any]) -> None:
         assert rig.fake.values() == [[0], [1, 2]]
 
 
+async def test_the_end_of_a_write_shortens_the_wait_from_max_age_to_linger() -> None:
+    async with Rig({"batch": {"linger": "5ms", "max_age": "1s"}}, max_in_flight=2) as rig:
+        for n in (0, 1):
+            rig.delivery.offer(batch(n))
+            await settle()
+        await rig.fake.answer(None)
+        await rig.timers.advance(0.005)
+        assert rig.fake.values() == [[0], [1]]
+
+
 async def test_drain_does_not_linger() -> None:
     async with Rig({"batch": {"linger": "1h"}}) as rig:
         for n in (0, 1):
