@@ -1,0 +1,1 @@
+"""The far sides that sinks, sources and lookups share: how each is reached, secured and checked."""
