@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
-PACKAGES: Final = ("broker", "core", "formats", "gateways", "rules", "sinks")
+PACKAGES: Final = ("broker", "connections", "core", "formats", "gateways", "rules", "sinks")
 
 
 def foreign_packages() -> list[tuple[str, str]]:

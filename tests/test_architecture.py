@@ -37,17 +37,21 @@ LAWS: Final = {
     "formats": law("msgspec core"),
     "broker": law("msgspec core", lazy="argon2"),
     "rules": law("msgspec core formats sqlglot"),
-    "sinks": law("msgspec core formats", lazy="sqlalchemy psycopg pymysql"),
-    "gateways": law("msgspec core formats"),
+    "connections": law("msgspec core", lazy="sqlalchemy psycopg pymysql"),
+    "sinks": law("msgspec core formats connections", lazy="sqlalchemy psycopg pymysql"),
+    "gateways": law("msgspec core formats connections"),
     "headrace": law(
-        "msgspec core formats broker rules sinks gateways prometheus_client starlette uvicorn",
+        "msgspec core formats broker connections rules sinks gateways prometheus_client starlette uvicorn",
         lazy="argon2 pytest rich sqlalchemy sqlglot uvloop",
     ),
 }
 
 # Files of one destination, reached only through its entry point: loading them is the first use of their driver, so
 # it may stand at their top. Nothing else may import them at its top, or the driver would be loaded for everyone.
-DRIVER_FILES: Final = {"sinks/sql*.py": frozenset({"sqlalchemy"})}
+DRIVER_FILES: Final = {
+    "connections/sql.py": frozenset({"sqlalchemy"}),
+    "sinks/sql*.py": frozenset({"sqlalchemy"}),
+}
 
 # Packages without an entry may use these freely; broker has files that may.
 CONCURRENCY: Final = {
