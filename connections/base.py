@@ -10,6 +10,7 @@ time whether it still stands is that of ``headrace.links``.
 from __future__ import annotations
 
 import asyncio
+import builtins
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,9 +38,8 @@ class Connection(ABC):
     :class:`core.errors.ExtensionError` (an absent driver). All methods run on one event loop.
     """
 
-    class Config(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-        """No settings unless a connection declares its own."""
-
+    Config: ClassVar[builtins.type[msgspec.Struct]]
+    """The settings: a struct that forbids unknown fields."""
     type: ClassVar[str]
     """The name it is registered under, and what ``[connections.x] type`` says."""
 

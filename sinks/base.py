@@ -43,6 +43,10 @@ class SinkContext:
     stdout: BinaryIO | None = None
 
 
+class NoSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """No settings unless a sink declares its own."""
+
+
 class Sink(ABC):
     """One destination.
 
@@ -52,8 +56,7 @@ class Sink(ABC):
     :class:`core.errors.ExtensionError` (an absent driver).
     """
 
-    class Config(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-        """No settings unless a sink declares its own."""
+    Config: ClassVar[type[msgspec.Struct]] = NoSettings
 
     class Connection(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
         """No shared settings unless a sink declares its own."""

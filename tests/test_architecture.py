@@ -38,7 +38,7 @@ LAWS: Final = {
     "broker": law("msgspec core", lazy="argon2"),
     "rules": law("msgspec core formats sqlglot"),
     "connections": law("msgspec core", lazy="sqlalchemy psycopg pymysql"),
-    "sinks": law("msgspec core formats connections", lazy="sqlalchemy psycopg pymysql"),
+    "sinks": law("msgspec core formats connections", lazy="pyarrow sqlalchemy psycopg pymysql zstandard"),
     "gateways": law("msgspec core formats connections"),
     "headrace": law(
         "msgspec core formats broker connections rules sinks gateways prometheus_client starlette uvicorn",
@@ -50,6 +50,7 @@ LAWS: Final = {
 # it may stand at their top. Nothing else may import them at its top, or the driver would be loaded for everyone.
 DRIVER_FILES: Final = {
     "connections/sql.py": frozenset({"sqlalchemy"}),
+    "sinks/file/parquet.py": frozenset({"pyarrow"}),
     "sinks/sql*.py": frozenset({"sqlalchemy"}),
 }
 

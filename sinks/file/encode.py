@@ -1,0 +1,204 @@
+"""Rows as lines: NDJSON and CSV, and their compression.
+
+Every append is a unit of its own (whole lines; one gzip member or zstd frame where they are compressed), so a file
+that a crash has torn can be cut back to the last whole unit: ``whole`` finds it. Decoders read the units of such a
+file as one stream.
+
+CSV is RFC 4180 with the conventions of PostgreSQL's ``COPY``: NULL and missing are an empty field, the empty text is
+``""``, bytes that are no UTF-8 are ``\\x`` and hexadecimal digits; arrays and objects are JSON.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import re
+import zlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from decimal import Decimal
+from typing import Any, BinaryIO, Final
+
+from core.errors import PayloadError
+from core.message import MISSING, Row, Schema
+from core.registry import require_driver
+from formats.json import encode_document
+from sinks.encoding import rfc3339, row_encoder, timestamp_columns
+from sinks.file.config import Compression
+
+Bad = list[tuple[int, str]]
+"""Positions of rows that cannot be written, with the reason."""
+
+_CHUNK: Final = 1 << 20
+
+
+class OtherColumns(Exception):
+    """The rows do not fit into this file: a new one has to be begun, where that is possible."""
+
+
+class FileFormat(ABC):
+    """What one file holds; an instance may have learnt from its first rows and lives as long as the file."""
+
+    header: bytes = b""
+    """What stands at the beginning of a file, uncompressed."""
+
+    @abstractmethod
+    def encode(self, schema: Schema, rows: Sequence[Row]) -> tuple[bytes, Bad]:
+        """The bytes to append, and the rows that are not among them. OtherColumns where none can be."""
+
+
+class Ndjson(FileFormat):
+    """One JSON object a line; files may mix rows of any columns."""
+
+    def __init__(self) -> None:
+        self._encoders: dict[Schema, Callable[[Row], bytes]] = {}
+
+    def encode(self, schema: Schema, rows: Sequence[Row]) -> tuple[bytes, Bad]:
+        encode = self._encoders.get(schema)
+        if encode is None:
+            encode = self._encoders[schema] = row_encoder(schema)
+        return _lines(encode, rows)
+
+
+def _lines(encode: Callable[[Row], bytes], rows: Sequence[Row]) -> tuple[bytes, Bad]:
+    bad: Bad = []
+    try:
+        lines = [encode(row) for row in rows]
+    except PayloadError:
+        lines = []
+        for index, row in enumerate(rows):
+            try:
+                lines.append(encode(row))
+            except PayloadError as error:
+                bad.append((index, str(error)))
+    lines.append(b"")
+    return b"\n".join(lines), bad
+
+
+class Csv(FileFormat):
+    """``names`` are the columns of the file, in their order; rows that lack some leave them empty."""
+
+    def __init__(self, names: Sequence[str], delimiter: str, *, header: bool) -> None:
+        self.names = tuple(names)
+        self._delimiter = delimiter
+        self._special = re.compile(f'["\r\n{re.escape(delimiter)}]')
+        if header:
+            self.header = delimiter.join([self._quoted(name) for name in names]).encode() + b"\n"
+        self._encoders: dict[Schema, Callable[[Row], bytes]] = {}
+
+    def encode(self, schema: Schema, rows: Sequence[Row]) -> tuple[bytes, Bad]:
+        encode = self._encoders.get(schema)
+        if encode is None:
+            encode = self._encoders[schema] = self._encoder(schema)
+        return _lines(encode, rows)
+
+    def _encoder(self, schema: Schema) -> Callable[[Row], bytes]:
+        if strange := [name for name in schema.names if name not in self.names]:
+            raise OtherColumns(f"the file has no column {strange[0]!r}; it has {', '.join(self.names)}")
+        instants = frozenset(schema.names[index] for index in timestamp_columns(schema))
+        writers = [self._instant if name in instants else self._text for name in schema.names]
+        delimiter = self._delimiter
+        if schema.names == self.names:
+            return lambda row: delimiter.join([write(value) for write, value in zip(writers, row, strict=True)]).encode(
+                "utf-8", "surrogatepass"
+            )
+        index = {name: position for position, name in enumerate(schema.names)}
+        places = [(index[name], writers[index[name]]) if name in index else None for name in self.names]
+
+        def encode(row: Row) -> bytes:
+            fields = [place[1](row[place[0]]) if place is not None else "" for place in places]
+            return delimiter.join(fields).encode("utf-8", "surrogatepass")
+
+        return encode
+
+    def _quoted(self, text: str) -> str:
+        if not text or self._special.search(text):
+            return '"' + text.replace('"', '""') + '"'
+        return text
+
+    def _instant(self, value: Any) -> str:
+        return self._quoted(rfc3339(value)) if type(value) is int else self._text(value)
+
+    def _text(self, value: Any) -> str:
+        if value is None or value is MISSING:
+            return ""
+        kind = type(value)
+        if kind is str:
+            return self._quoted(value)
+        if kind is bool:
+            return "true" if value else "false"
+        if kind is int or kind is float or kind is Decimal:
+            return self._quoted(str(value))
+        if kind is bytes:
+            try:
+                return self._quoted(value.decode())
+            except UnicodeDecodeError:
+                return f"\\x{value.hex()}"
+        return self._quoted(encode_document(value).decode())
+
+
+def header_names(line: str, delimiter: str) -> list[str]:
+    """The columns that the first line of a CSV file names."""
+    return next(csv.reader(io.StringIO(line), delimiter=delimiter), [])
+
+
+# -- compression --------------------------------------------------------------------------------------------------
+
+
+def compressor(compression: Compression) -> Callable[[bytes], bytes]:
+    """Bytes -> one unit of a compressed file. ExtensionError for an absent library."""
+    if compression == "gzip":
+        return lambda data: gzip.compress(data, 6, mtime=0)
+    if compression == "zstd":
+        zstandard = require_driver("zstandard", "zstd", "headrace.sinks", "file")
+        compress: Callable[[bytes], bytes] = zstandard.ZstdCompressor(write_checksum=True).compress
+        return compress
+    return lambda data: data
+
+
+def whole(file: BinaryIO, compression: Compression, *, quotes: bool) -> int:
+    """How many bytes of a file of lines are whole units; ``quotes``: line ends inside of quotes end no line (CSV)."""
+    if compression == "gzip":
+        return _whole_members(file, lambda: zlib.decompressobj(wbits=31))
+    if compression == "zstd":
+        zstandard = require_driver("zstandard", "zstd", "headrace.sinks", "file")
+        return _whole_members(file, zstandard.ZstdDecompressor().decompressobj)
+    return _whole_lines(file, quotes=quotes)
+
+
+def _whole_lines(file: BinaryIO, *, quotes: bool) -> int:
+    size = file.seek(-1, io.SEEK_END) + 1
+    # What we append ends with a line's end. A tear inside of a quoted text, right after its line's end, is not seen.
+    if file.read(1) == b"\n":
+        return size
+    file.seek(0)
+    end, position, odd = 0, 0, False
+    for line in iter(lambda: file.readline(_CHUNK), b""):
+        position += len(line)
+        odd ^= quotes and line.count(b'"') % 2 == 1
+        if not odd and line.endswith(b"\n"):
+            end = position
+    return end
+
+
+def _whole_members(file: BinaryIO, decoder: Callable[[], Any]) -> int:
+    end, position = 0, 0
+    data = file.read(_CHUNK)
+    current = decoder()
+    begun = False
+    while data:
+        try:
+            current.decompress(data)
+        except Exception:  # noqa: BLE001 - each library has its own error for data that is none
+            return end
+        begun = True
+        if current.eof:
+            rest = current.unused_data
+            position += len(data) - len(rest)
+            end, data, current, begun = position, rest, decoder(), False
+        else:
+            position += len(data)
+            data = b""
+        data = data or file.read(_CHUNK)
+    return position if not begun else end

@@ -1,0 +1,313 @@
+"""The file sink: rows to paths, paths to output files, and their rotation.
+
+Delivered means: on the disk, in a growing file or in the hidden file that will appear under its final name (with
+``fsync = "write"``; with less, handed to the system). A write is all or nothing: where it fails, all files are cut
+back to what they were, so a repetition leaves nothing twice; rows that no file can take are rejected alone.
+
+All work on files happens in one thread, in order. Files are finished when they are full, when they are old, at a stop
+and, those that a crash has left behind, at the next start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar, Final
+
+from core.clock import MICROSECOND
+from core.errors import ConfigError, PayloadError, Rejected, Unavailable
+from core.message import Batch, Row, Schema
+from core.registry import did_you_mean, require_driver
+from sinks.base import Sink, SinkContext
+from sinks.file import encode, output
+from sinks.file.config import Config as FileConfig
+from sinks.file.config import Layout, layout
+from sinks.file.encode import Csv, FileFormat, Ndjson, OtherColumns
+from sinks.file.output import Output
+from sinks.file.paths import PathOf, PathTemplate
+from sinks.worker import Worker
+
+_log = logging.getLogger("headrace.sinks")
+
+_MAX_SCHEMAS: Final = 256
+_MAX_FILES: Final = 4_096
+"""Unfinished files of one sink; beyond them the one that was used least recently is finished."""
+
+
+class FileSink(Sink):
+    """Appends to files below a path."""
+
+    name: ClassVar[str] = "file"
+    Config = FileConfig
+
+    def __init__(self, config: FileConfig, context: SinkContext) -> None:
+        super().__init__(config, context)
+        self._layout: Layout = layout(config)
+        self._paths = PathTemplate(self._layout.stem, config.time)
+        self._check_columns()
+        if self._layout.format == "parquet":
+            require_driver("pyarrow", "parquet", "headrace.sinks", "file")
+            self._compress: Callable[[bytes], bytes] = lambda data: data
+        else:
+            self._compress = encode.compressor(self._layout.compression)
+        self._sync_writes = config.fsync == "write"
+        self._sync_files = config.fsync != "never"
+        self._files: OrderedDict[str, Output] = OrderedDict()  # by path template's result, least recently used first
+        self._bound: dict[Schema, PathOf] = {}
+        self._kinds: dict[str, str] = {}
+        self._worker: Worker | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._rotating: asyncio.Task[None] | None = None
+
+    def _check_columns(self) -> None:
+        names = dict.fromkeys(name for schema in self.context.schemas for name in schema.names)
+        for column in self._paths.columns if names else ():
+            if column not in names:
+                setting = "time" if column == self.config.time else "path"
+                hint = did_you_mean(column, names) or f"they yield {', '.join(names)}"
+                raise ConfigError(f"no rule yields {column!r}", path=setting, hint=hint)
+
+    async def check(self) -> None:
+        """Unavailable where the folder of the path can be neither written nor made; makes nothing."""
+        folder = self._folder()
+        while not folder.exists() and folder != folder.parent:
+            folder = folder.parent
+        if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+            raise Unavailable(f"{folder} is no folder that can be written")
+
+    def _folder(self) -> Path:
+        return self.context.base_dir / (self._paths.folder or ".")
+
+    # -- the life of the sink -----------------------------------------------------------------------------------
+
+    async def open(self) -> None:
+        await self.check()
+        self._worker = Worker(f"file sink {self.context.name}")
+        await self._run(self._recover)
+        if self._layout.rotate is not None:
+            self._wait_for_rotation()
+
+    async def close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._rotating is not None:
+            await asyncio.gather(self._rotating, return_exceptions=True)
+        worker, self._worker = self._worker, None
+        if worker is not None:
+            try:
+                await worker.run(self._finish_all)
+            finally:
+                worker.stop()
+
+    async def write(self, batch: Batch) -> None:
+        if not batch.rows:
+            return
+        write = _Write()
+        now = self.context.clock.now()
+        try:
+            dead = await self._run(lambda: self._write(batch, now, write))
+        except asyncio.CancelledError:
+            write.given_up = True
+            raise
+        if dead:
+            raise Rejected(f"{len(dead)} rows cannot be written", dead)
+
+    async def _run(self, function: Callable[[], Any]) -> Any:
+        """Run ``function`` in the thread; what the system refuses comes as Unavailable."""
+        if self._worker is None:
+            raise Unavailable("the file sink is not open")
+        try:
+            return await self._worker.run(function)
+        except OSError as error:
+            raise Unavailable(f"{error.filename or self._folder()}: {error.strerror or error}") from error
+
+    # -- rotation -------------------------------------------------------------------------------------------------
+
+    def _wait_for_rotation(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(1.0, self._rotate)
+
+    def _rotate(self) -> None:
+        async def rotate() -> None:
+            try:
+                await self._run(lambda: self._finish_due(self.context.clock.now(), again=True))
+            finally:
+                if self._timer is not None:
+                    self._wait_for_rotation()
+
+        self._rotating = asyncio.get_running_loop().create_task(rotate(), name=f"rotate files of {self.context.name}")
+
+    # -- in the thread --------------------------------------------------------------------------------------------
+
+    def _recover(self) -> None:
+        if self._layout.rotate is None:
+            return
+        for part, final in output.parts_below(self._folder(), self.context.name):
+            finished = output.recover(part, final, self._whole, self._make_final, sync=self._sync_files)
+            if finished is not None:
+                _log.info("sink %s: finished %s, which an earlier run has left", self.context.name, finished)
+
+    def _write(self, batch: Batch, now: int, write: _Write) -> list[tuple[int, str]]:
+        dead: list[tuple[int, str]] = []
+        touched: list[tuple[Output, tuple[int, int]]] = []
+        try:
+            for path, indexes in self._partition(batch, now, dead).items():
+                rows = [batch.rows[index] for index in indexes]
+                file, data, bad = self._encoded(path, batch.schema, rows, now)
+                dead += [(indexes[position], reason) for position, reason in bad]
+                if len(rows) > len(bad):
+                    touched.append((file, file.append(data, len(rows) - len(bad))))
+            if self._sync_writes:
+                for file, _ in touched:
+                    file.sync()
+            write.complete()
+        except BaseException:
+            for file, before in reversed(touched):
+                with contextlib.suppress(OSError):  # the others all the same; what stays comes twice
+                    file.take_back(before)
+            raise
+        self._finish_due(now)
+        return sorted(dead)
+
+    def _partition(self, batch: Batch, now: int, dead: list[tuple[int, str]]) -> dict[str, list[int]]:
+        """The positions of the rows by their path."""
+        if self._paths.constant is not None:
+            return {self._paths.constant: list(range(len(batch.rows)))}
+        path_of = self._bound.get(batch.schema)
+        if path_of is None:
+            if len(self._bound) >= _MAX_SCHEMAS:
+                self._bound.clear()
+            path_of = self._bound[batch.schema] = self._paths.bind(batch.schema)
+        groups: dict[str, list[int]] = {}
+        microseconds = now // MICROSECOND
+        for index, row in enumerate(batch.rows):
+            try:
+                groups.setdefault(path_of(row, microseconds), []).append(index)
+            except PayloadError as error:
+                dead.append((index, str(error)))
+        return groups
+
+    def _encoded(self, path: str, schema: Schema, rows: list[Row], now: int) -> tuple[Output, bytes, encode.Bad]:
+        """The open file for rows of ``path`` and what to append to it."""
+        file = self._files.get(path)
+        if file is not None:
+            try:
+                data, bad = file.format.encode(schema, rows)
+            except OtherColumns as reason:
+                if self._layout.rotate is None:
+                    return file, b"", [(index, str(reason)) for index in range(len(rows))]
+                self._finish(path)
+                file = None
+        if file is None:
+            file = self._begin(path, schema, rows, now)
+            try:
+                data, bad = file.format.encode(schema, rows)
+            except OtherColumns as reason:  # a growing file from before has other columns
+                return file, b"", [(index, str(reason)) for index in range(len(rows))]
+        self._files.move_to_end(path)
+        if not file.is_open:
+            self._make_room()
+            file.open(self._whole)
+        return file, data, bad
+
+    def _begin(self, path: str, schema: Schema, rows: list[Row], now: int) -> Output:
+        while len(self._files) >= _MAX_FILES:
+            self._finish(next(iter(self._files)))
+        stem = self.context.base_dir / path
+        if self._layout.rotate is None:
+            growing = stem.with_name(stem.name + self._layout.suffix)
+            file = Output(growing, None, self._format(growing, schema, rows), self._compress, now)
+        else:
+            part, final = output.final_name(stem, self._layout.suffix, now, self.context.name)
+            file = Output(part, final, self._format(None, schema, rows), self._compress, now)
+        self._files[path] = file
+        return file
+
+    def _format(self, existing: Path | None, schema: Schema, rows: list[Row]) -> FileFormat:
+        """What a new file holds, or what one that is there already has in its first line."""
+        if self._layout.format == "ndjson":
+            return Ndjson()
+        if self._layout.format == "parquet":
+            from sinks.file.parquet import Parquet
+
+            return Parquet(schema, rows, self._kinds)
+        names = [name for each in (*self.context.schemas, schema) for name in each.names]
+        if existing is not None and self.config.header and self._layout.compression == "none" and existing.exists():
+            with existing.open(encoding="utf-8", errors="surrogateescape", newline="") as lines:
+                names = encode.header_names(lines.readline(), self.config.delimiter) or names
+        return Csv(list(dict.fromkeys(names)), self.config.delimiter, header=self.config.header)
+
+    def _make_room(self) -> None:
+        spare = sum(file.is_open for file in self._files.values()) - self.config.max_open_files + 1
+        for file in self._files.values():
+            if spare <= 0:
+                return
+            if file.is_open:
+                file.close()
+                spare -= 1
+
+    def _whole(self, file: Any) -> int:
+        if self._layout.format == "parquet":
+            from sinks.file import parquet
+
+            return parquet.whole(file)
+        return encode.whole(file, self._layout.compression, quotes=self._layout.format == "csv")
+
+    def _make_final(self, part: Path, final: Path) -> None:
+        """Finish: lines are as they should be; an Arrow stream becomes Parquet first."""
+        if self._layout.format == "parquet":
+            from sinks.file import parquet
+
+            whole = part.with_name(part.name + ".parquet")
+            parquet.convert(part, whole, self._layout.compression)
+            if self._sync_files:
+                with whole.open("rb") as file:
+                    os.fsync(file.fileno())
+            part = whole
+        output.renamed(part, final)
+
+    def _finish_due(self, now: int, *, again: bool = False) -> None:
+        """Finish what is full or old. One that cannot be finished stays, its rows are safe; ``again`` tries it anew."""
+        limits = self._layout.rotate
+        if limits is None:
+            return
+        for path, file in list(self._files.items()):
+            old = limits.max_age is not None and now - file.opened_at >= limits.max_age
+            full = (limits.max_bytes is not None and file.size >= limits.max_bytes) or (
+                limits.max_rows is not None and file.rows >= limits.max_rows
+            )
+            if (old or full) and (again or not file.stuck):
+                self._try_to_finish(path, file)
+
+    def _finish(self, path: str) -> None:
+        self._files[path].finish(self._make_final, sync=self._sync_files)
+        del self._files[path]
+
+    def _try_to_finish(self, path: str, file: Output) -> None:
+        try:
+            self._finish(path)
+        except Exception as error:  # noqa: BLE001 - of the system or of pyarrow: the rows are in the unfinished file
+            if not file.stuck:
+                _log.warning("sink %s: %s cannot be finished yet: %s", self.context.name, file.path, error)
+            file.stuck = True
+
+    def _finish_all(self) -> None:
+        for path, file in list(self._files.items()):
+            self._try_to_finish(path, file)
+            file.close()
+        self._files.clear()
+
+
+class _Write:
+    """One call of ``write``, whose caller may give up while the thread works on it."""
+
+    given_up = False
+
+    def complete(self) -> None:
+        if self.given_up:
+            raise Unavailable("the write took too long and was taken back")
