@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -30,11 +31,19 @@ def instant(microseconds: int) -> datetime:
         raise PayloadError(f"timestamp {microseconds} lies outside of the years 1 to 9999", "timestamp") from None
 
 
+@lru_cache(4_096)
+def _second(seconds: int) -> str:
+    return instant(seconds * 1_000_000).replace(tzinfo=None).isoformat()
+
+
 def rfc3339(microseconds: int) -> str:
     """A TIMESTAMP in UTC, with as many of 0, 3 or 6 decimals of a second as it needs."""
-    fraction = microseconds % 1_000_000
-    unit = "microseconds" if fraction % 1_000 else "milliseconds" if fraction else "seconds"
-    return instant(microseconds).replace(tzinfo=None).isoformat(timespec=unit) + "Z"
+    seconds, fraction = divmod(microseconds, 1_000_000)
+    if not fraction:
+        return f"{_second(seconds)}Z"
+    if fraction % 1_000:
+        return f"{_second(seconds)}.{fraction:06d}Z"
+    return f"{_second(seconds)}.{fraction // 1_000:03d}Z"
 
 
 def timestamp_columns(schema: Schema) -> tuple[int, ...]:
@@ -45,18 +54,23 @@ def timestamp_columns(schema: Schema) -> tuple[int, ...]:
 def row_encoder(schema: Schema) -> Callable[[Row], bytes]:
     """A function that writes rows of ``schema`` as JSON objects; PayloadError for what JSON cannot express."""
     names = schema.names
-    instants = tuple(names[index] for index in timestamp_columns(schema))
+    instants = timestamp_columns(schema)
+    # A struct of these fields is built and encoded in half the time of a dict.
+    fields = {f"f{index}": name for index, name in enumerate(names)}
+    record = msgspec.defstruct("Row", [(field, Any) for field in fields], rename=fields, gc=False)
 
     def encode(row: Row) -> bytes:
-        document: dict[str, Any] = dict(zip(names, row, strict=True))
-        for name in instants:
-            if type(document[name]) is int:
-                document[name] = rfc3339(document[name])
+        if instants:
+            cells = list(row)
+            for index in instants:
+                if type(cells[index]) is int:
+                    cells[index] = rfc3339(cells[index])
+            row = tuple(cells)
         if _PLAIN.issuperset(map(type, row)):
             try:
-                return _encode_plain(document)
+                return _encode_plain(record(*row))
             except (ValueError, OverflowError):
                 pass  # encode_document raises it as a PayloadError
-        return encode_document(document)
+        return encode_document(dict(zip(names, row, strict=True)))
 
     return encode

@@ -25,6 +25,7 @@ _SUFFIXES: Final[dict[str, FormatName]] = {
     ".parquet": "parquet",
 }
 _COMPRESSIONS: Final[dict[str, Compression]] = {".gz": "gzip", ".zst": "zstd"}
+_NO_DELIMITERS: Final = frozenset('0123456789+-.:eEnaifTZtrulsx"\\\r\n')
 _LINES_CAN: Final = ("none", "gzip", "zstd")
 
 
@@ -87,6 +88,9 @@ def layout(config: Config) -> Layout:
         if stem.endswith(ending):
             stem, suffix, chosen = stem.removesuffix(ending), ending + suffix, chosen or name
             break
+    if config.delimiter in _NO_DELIMITERS:
+        message = f"{config.delimiter!r} occurs in numbers, times or quotes"
+        raise ConfigError(message, path="delimiter", hint="take one of , ; | or a tab")
     if not stem or stem.endswith("/"):
         raise ConfigError(f"{config.path!r} names no file", path="path")
     if chosen is None:

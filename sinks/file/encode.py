@@ -31,6 +31,7 @@ Bad = list[tuple[int, str]]
 """Positions of rows that cannot be written, with the reason."""
 
 _CHUNK: Final = 1 << 20
+_MAX_SCHEMAS: Final = 256
 
 
 class OtherColumns(Exception):
@@ -57,6 +58,8 @@ class Ndjson(FileFormat):
     def encode(self, schema: Schema, rows: Sequence[Row]) -> tuple[bytes, Bad]:
         encode = self._encoders.get(schema)
         if encode is None:
+            if len(self._encoders) >= _MAX_SCHEMAS:
+                self._encoders.clear()
             encode = self._encoders[schema] = row_encoder(schema)
         return _lines(encode, rows)
 
@@ -82,7 +85,7 @@ class Csv(FileFormat):
     def __init__(self, names: Sequence[str], delimiter: str, *, header: bool) -> None:
         self.names = tuple(names)
         self._delimiter = delimiter
-        self._special = re.compile(f'["\r\n{re.escape(delimiter)}]')
+        self._special = re.compile(f'["\r\n{re.escape(delimiter)}]').search
         if header:
             self.header = delimiter.join([self._quoted(name) for name in names]).encode() + b"\n"
         self._encoders: dict[Schema, Callable[[Row], bytes]] = {}
@@ -90,6 +93,8 @@ class Csv(FileFormat):
     def encode(self, schema: Schema, rows: Sequence[Row]) -> tuple[bytes, Bad]:
         encode = self._encoders.get(schema)
         if encode is None:
+            if len(self._encoders) >= _MAX_SCHEMAS:
+                self._encoders.clear()
             encode = self._encoders[schema] = self._encoder(schema)
         return _lines(encode, rows)
 
@@ -113,23 +118,23 @@ class Csv(FileFormat):
         return encode
 
     def _quoted(self, text: str) -> str:
-        if not text or self._special.search(text):
+        if not text or self._special(text):
             return '"' + text.replace('"', '""') + '"'
         return text
 
     def _instant(self, value: Any) -> str:
-        return self._quoted(rfc3339(value)) if type(value) is int else self._text(value)
+        return rfc3339(value) if type(value) is int else self._text(value)
 
     def _text(self, value: Any) -> str:
         if value is None or value is MISSING:
             return ""
         kind = type(value)
         if kind is str:
-            return self._quoted(value)
+            return value if value and not self._special(value) else self._quoted(value)
         if kind is bool:
             return "true" if value else "false"
         if kind is int or kind is float or kind is Decimal:
-            return self._quoted(str(value))
+            return str(value)
         if kind is bytes:
             try:
                 return self._quoted(value.decode())

@@ -465,6 +465,7 @@ def test_no_value_leaves_its_segment_and_different_values_stay_apart(values: lis
         ({"path": "rows/"}, "path", "names no file"),
         ({"path": "rows.ndjson.gz", "compression": "zstd"}, "compression", "the path says gzip"),
         ({"path": "rows.csv", "compression": "snappy"}, "compression", "csv takes none, gzip, zstd"),
+        ({"path": "rows.csv", "delimiter": "."}, "delimiter", "'.' occurs in numbers"),
         ({"path": "{date}.csv"}, "path", "needs a format"),
         ({"path": "{date:%Q%f}.csv"}, "path", "is no format of a time"),
         ({"path": "{}.csv"}, "path", "without a column's name"),
