@@ -8,8 +8,10 @@ from pathlib import Path
 from core.clock import SystemClock
 from core.errors import ConfigError, RuleError
 from core.message import Message
+from core.metrics import Metrics
 from headrace.config import Config, inspect
-from headrace.decoding import ConfigErrors
+from headrace.decoding import ConfigErrors, Decoder
+from headrace.links import Links
 from headrace.outlets import build_sinks
 from rules.compiler import RuleSet, RuleSource, compile_rules
 
@@ -51,11 +53,11 @@ def _sink_errors(config: Config, rules: RuleSet) -> list[str]:
     def publish(messages: list[Message]) -> None:
         """Nothing is published by a check."""
 
-    try:
-        build_sinks(config, list(config.sinks.values()), rules.schemas_for, SystemClock(), publish)
-    except ConfigErrors as errors:
-        return [str(error) for error in errors.errors]
-    return []
+    clock = SystemClock()
+    decoder = Decoder(config.file, config.base_dir, config.lines)
+    links = Links(clock, Metrics()).plan(config, decoder)
+    build_sinks(config, list(config.sinks.values()), links, decoder, rules.schemas_for, clock, publish)
+    return [str(error) for error in ConfigErrors(decoder.errors).errors]
 
 
 def explain(file: str, *, code: bool) -> int:

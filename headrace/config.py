@@ -20,6 +20,7 @@ import msgspec
 from broker.acl import AclRule
 from broker.auth import AuthProvider
 from broker.settings import BrokerLimits, ListenerSettings
+from connections.base import Connection
 from core.errors import ConfigError, ExtensionError
 from core.registry import Registry, did_you_mean
 from headrace import toml_lines
@@ -48,9 +49,30 @@ def sink_types() -> Registry[Sink]:
 
 
 @cache
+def connection_types() -> Registry[Connection]:
+    """The installed kinds of connections."""
+    return Registry("headrace.connections", Connection)  # type: ignore[type-abstract]
+
+
+@cache
 def provider_types() -> Registry[AuthProvider]:
     """The installed auth providers."""
     return Registry("headrace.auth", AuthProvider)  # type: ignore[type-abstract]
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionSpec:
+    """One ``[connections.<name>]``, checked; or, as ``sinks.<name>``, the keys of one in the section of its only user.
+
+    ``table`` is what the file says about it, for telling changes at a reload; ``path`` is where that stands.
+    """
+
+    name: str
+    path: toml_lines.Path
+    connection: type[Connection]
+    config: msgspec.Struct
+    choice: ConnectionChoice
+    table: Mapping[str, Any] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +83,10 @@ class SinkSpec:
     kind: str
     sink: type[Sink]
     config: msgspec.Struct
-    connection: msgspec.Struct | None
+    connection: ConnectionSpec | None
     delivery: DeliverySettings
     optional: bool
-    tables: tuple[Mapping[str, Any], Mapping[str, Any] | None]
+    tables: tuple[Mapping[str, Any], Mapping[str, Any] | None] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +118,7 @@ class Config:
     allow_anonymous: bool
     providers: tuple[ProviderSpec, ...]
     acl: tuple[AclRule, ...]
+    connections: Mapping[str, ConnectionSpec]
     sinks: Mapping[str, SinkSpec]
     admin: AdminSettings | None
     rules: tuple[RuleText, ...]
@@ -217,6 +240,7 @@ class _Reader:
     def __init__(self, decoder: Decoder, tables: dict[str, Any]) -> None:
         self.decoder = decoder
         self.tables = tables
+        self.connection_types = connection_types()
         self.sink_types = sink_types()
         self.auth_types = provider_types()
 
@@ -252,6 +276,7 @@ class _Reader:
             allow_anonymous=auth.allow_anonymous,
             providers=providers,
             acl=tuple(acl),
+            connections=connections,
             sinks=sinks,
             admin=admin,
             rules=rules,
@@ -293,30 +318,29 @@ class _Reader:
                 specs.append(ProviderSpec(name, provider, config))
         return auth, tuple(specs)
 
-    def _load_sink(self, name: str, path: toml_lines.Path) -> type[Sink] | None:
+    def _load(self, registry: Registry[Any], name: str, path: toml_lines.Path) -> Any:
+        """The class of an extension; None, and an error at ``path``, where there is none."""
         try:
-            return self.sink_types.load(name)
+            return registry.load(name)
         except ExtensionError as error:
             self.decoder.fail(path, str(error))
             return None
 
-    def _connection(self, value: Any, path: toml_lines.Path) -> tuple[str, msgspec.Struct] | None:
+    def _connection(self, value: Any, path: toml_lines.Path) -> ConnectionSpec | None:
         table = self.decoder.table(value, path)
         if table is None:
             return None
-        choice = self.decoder.struct(ConnectionChoice, {k: table[k] for k in ("type",) if k in table}, path)
-        if choice is None or (sink := self._load_sink(choice.type, (*path, "type"))) is None:
+        choice = self.decoder.struct(ConnectionChoice, _part(table, ConnectionChoice), path)
+        if choice is None:
             return None
-        if sink.connection_type != choice.type:
-            self.decoder.fail((*path, "type"), f"sinks of type {choice.type!r} need no connection")
+        connection = self._load(self.connection_types, choice.type, (*path, "type"))
+        if connection is None:
             return None
-        own = {key: item for key, item in table.items() if key != "type"}
-        connection = self.decoder.struct(sink.Connection, own, path)
-        return None if connection is None else (choice.type, connection)
+        own = {key: item for key, item in table.items() if key not in _names(ConnectionChoice)}
+        config = self.decoder.struct(connection.Config, own, path)
+        return None if config is None else ConnectionSpec(str(path[-1]), path, connection, config, choice, table)
 
-    def _sink(
-        self, value: Any, path: toml_lines.Path, connections: Mapping[str, tuple[str, msgspec.Struct]]
-    ) -> SinkSpec | None:
+    def _sink(self, value: Any, path: toml_lines.Path, connections: Mapping[str, ConnectionSpec]) -> SinkSpec | None:
         table = self.decoder.table(value, path)
         if table is None:
             return None
@@ -335,16 +359,16 @@ class _Reader:
             shared = connections.get(choice.connection)
             if shared is None:  # it is wrong itself and has been reported
                 return None
-            kind = kind or shared[0]
+            kind = kind or shared.choice.type
         if kind is None:
             self.decoder.fail(path, "needs a `type` or a `connection`")
             return None
-        sink = self._load_sink(kind, (*path, "type"))
+        sink = self._load(self.sink_types, kind, (*path, "type"))
         if sink is None:
             return None
-        if shared is not None and sink.connection_type != shared[0]:
+        if shared is not None and sink.connection_type != shared.choice.type:
             needs = f"one of type {sink.connection_type!r}" if sink.connection_type else "no connection"
-            message = f"a sink of type {kind!r} needs {needs}, {choice.connection!r} is of type {shared[0]!r}"
+            message = f"a sink of type {kind!r} needs {needs}, {choice.connection!r} is of type {shared.choice.type!r}"
             self.decoder.fail((*path, "connection"), message)
             return None
         return self._options(table, path, choice, kind, sink, shared)
@@ -356,31 +380,34 @@ class _Reader:
         choice: SinkChoice,
         kind: str,
         sink: type[Sink],
-        shared: tuple[str, msgspec.Struct] | None,
+        shared: ConnectionSpec | None,
     ) -> SinkSpec | None:
         """Deal the keys of a sink's table out to the structs they belong to."""
-        inline = shared is None and sink.connection_type is not None
-        owners: list[type[msgspec.Struct]] = [
-            SinkChoice,
-            sink.Config,
-            DeliverySettings,
-            *([sink.Connection] if inline else []),
-        ]
-        names = {name for owner in owners for name in _names(owner)}
+        far_side: type[Connection] | None = None
+        if sink.connection_type is not None:
+            far_side = self._load(self.connection_types, sink.connection_type, (*path, "type"))
+            if far_side is None:
+                return None
+        shared_keys = _names(far_side.Config) if far_side is not None else set()
+        own_keys = {name for owner in (SinkChoice, sink.Config, DeliverySettings) for name in _names(owner)}
+        names = own_keys if shared is not None else own_keys | shared_keys
         before = len(self.decoder.errors)
         for key in table:
             if key in names:
                 continue
-            if shared is not None and key in _names(sink.Connection):
+            if key in shared_keys:
                 place = f"connections.{choice.connection}"
                 self.decoder.fail((*path, key), f"belongs to [{place}], which this sink uses")
             else:
                 self.decoder.unknown(path, key, names)
         config = self.decoder.struct(sink.Config, _part(table, sink.Config), path)
         delivery = self.decoder.struct(DeliverySettings, _part(table, DeliverySettings), path)
-        connection = shared[1] if shared else None
-        if inline:
-            connection = self.decoder.struct(sink.Connection, _part(table, sink.Connection), path)
+        connection = shared
+        if shared is None and far_side is not None and (sink.connection_required or shared_keys & table.keys()):
+            own = self.decoder.struct(far_side.Config, _part(table, far_side.Config), path)
+            if own is not None:
+                inline = ConnectionChoice(type=far_side.type)
+                connection = ConnectionSpec(f"sinks.{path[-1]}", path, far_side, own, inline, table)
         if len(self.decoder.errors) > before or config is None or delivery is None:
             return None
         return SinkSpec(

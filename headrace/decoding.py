@@ -84,8 +84,9 @@ class Decoder:
             return None
         before = len(self.errors)
         fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
+        tag = kind.__struct_config__.tag_field
         for key in table:
-            if key not in fields:
+            if key not in fields and key != tag:
                 self.unknown(path, key, fields)
         values: dict[str, Any] = {}
         for key, field in fields.items():
@@ -102,12 +103,26 @@ class Decoder:
             self.fail(path, str(error))
             return None
 
+    def _tagged(
+        self, structs: list[type[msgspec.Struct]], table: dict[str, Any], path: Path
+    ) -> type[msgspec.Struct] | None:
+        """That of several structs whose tag the table names."""
+        by_tag = {str(struct.__struct_config__.tag): struct for struct in structs}
+        field = structs[0].__struct_config__.tag_field or "type"
+        found = by_tag.get(str(table.get(field)))
+        if found is None:
+            names = ", ".join(repr(tag) for tag in by_tag)
+            given = f"got {_shown(table[field])}" if field in table else "there is none"
+            self.fail((*path, field), f"expected one of {names}, {given}", did_you_mean(str(table.get(field)), by_tag))
+        return found
+
     def value(self, kind: Any, value: Any, path: Path) -> Any:
         """One value of any type that a settings struct may have; errors are noted and give None."""
-        if isinstance(value, dict) and (struct := _struct_of(kind)) is not None:
-            return self.struct(struct, value, path)
+        if isinstance(value, dict) and (structs := _structs_of(kind)):
+            struct = structs[0] if len(structs) == 1 else self._tagged(structs, value, path)
+            return None if struct is None else self.struct(struct, value, path)
         item = _item_of(kind)
-        if isinstance(value, list) and item is not None and _struct_of(item) is not None:
+        if isinstance(value, list) and item is not None and _structs_of(item):
             return [self.value(item, one, (*path, index)) for index, one in enumerate(value)]
         try:
             return msgspec.convert(value, kind, dec_hook=self._hook)
@@ -159,11 +174,8 @@ def _members(kind: Any) -> tuple[Any, ...]:
     return (kind,)
 
 
-def _struct_of(kind: Any) -> type[msgspec.Struct] | None:
-    for member in _members(kind):
-        if isinstance(member, type) and issubclass(member, msgspec.Struct):
-            return member
-    return None
+def _structs_of(kind: Any) -> list[type[msgspec.Struct]]:
+    return [member for member in _members(kind) if isinstance(member, type) and issubclass(member, msgspec.Struct)]
 
 
 def _item_of(kind: Any) -> Any:

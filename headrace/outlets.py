@@ -14,12 +14,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from connections.base import Connection
 from core.clock import Clock
 from core.errors import ConfigError, HeadraceError
 from core.message import Batch, Message, Schema
 from core.metrics import Metrics
 from headrace.config import Config, SinkSpec
 from headrace.decoding import ConfigErrors, Decoder
+from headrace.links import Link, Links, build
 from headrace.ratelimit import RateLimit, suffix
 from sinks.base import Sink, SinkContext
 from sinks.delivery import Delivery
@@ -41,31 +43,44 @@ class Outlet:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What :meth:`Outlets.apply` will do: start ``new``, and have ``outlets`` afterwards."""
+    """What a swap will do: have ``outlets`` and ``links`` afterwards, of which ``new`` have to be started before."""
 
     outlets: Mapping[str, Outlet]
     new: tuple[Outlet, ...]
+    links: Mapping[str, Link]
 
 
 def build_sinks(
     config: Config,
     specs: list[SinkSpec],
+    links: Mapping[str, Link],
+    decoder: Decoder,
     schemas_for: SchemasFor,
     clock: Clock,
     publish: Publish,
     stdout: BinaryIO | None = None,
 ) -> dict[str, Sink]:
-    """An instance per sink, nothing opened; ConfigErrors with everything that the sinks object to."""
-    decoder = Decoder(config.file, config.base_dir, config.lines)
+    """An instance per sink, nothing opened; what they object to goes to the decoder's errors.
+
+    ``links`` are the shared connections that could be made; a sink whose connection could not is left out.
+    """
     built: dict[str, Sink] = {}
     for spec in specs:
+        connection: Connection | None = None
+        if spec.connection is not None:
+            link = links.get(spec.connection.name)
+            connection = link.connection if link is not None else None
+            if spec.connection.name not in config.connections:
+                connection = build(spec.connection, decoder, clock)
+            if connection is None:
+                continue
         context = SinkContext(
             name=spec.name,
             base_dir=config.base_dir,
             schemas=tuple(schemas_for(spec.name)),
             publish=publish,
             clock=clock,
-            connection=spec.connection,
+            connection=connection,
             stdout=stdout,
         )
         try:
@@ -76,8 +91,6 @@ def build_sinks(
             decoder.fail(("sinks", spec.name), str(error))
         except Exception as error:  # noqa: BLE001 - an extension's constructor may raise anything
             decoder.fail(("sinks", spec.name), f"{spec.kind} cannot be set up: {type(error).__name__}: {error}")
-    if decoder.errors:
-        raise ConfigErrors(decoder.errors)
     return built
 
 
@@ -92,7 +105,7 @@ def _place(decoder: Decoder, spec: SinkSpec, error: ConfigError) -> None:
 
 
 class Outlets:
-    """The deliveries of the service; ``current`` by the sink's name."""
+    """The deliveries of the service, ``current`` by the sink's name, and the connections that they share."""
 
     def __init__(
         self,
@@ -106,6 +119,7 @@ class Outlets:
     ) -> None:
         """``forget`` drops what waits for a delivery outside of it and returns the rows."""
         self.current: Mapping[str, Outlet] = {}
+        self.links = Links(clock, metrics)
         self._clock = clock
         self._metrics = metrics
         self._publish = publish
@@ -124,9 +138,13 @@ class Outlets:
             if spec is not None and _unchanged(outlet, spec, schemas_for):
                 kept[name] = outlet
         specs = [spec for name, spec in config.sinks.items() if name not in kept]
-        sinks = build_sinks(config, specs, schemas_for, self._clock, self._publish, self._stdout)
+        decoder = Decoder(config.file, config.base_dir, config.lines)
+        links = self.links.plan(config, decoder)
+        sinks = build_sinks(config, specs, links, decoder, schemas_for, self._clock, self._publish, self._stdout)
+        if decoder.errors:
+            raise ConfigErrors(decoder.errors)
         new = tuple(Outlet(spec, frozenset(schemas_for(spec.name)), self._deliver(spec, sinks)) for spec in specs)
-        return Plan({**kept, **{outlet.spec.name: outlet for outlet in new}}, new)
+        return Plan({**kept, **{outlet.spec.name: outlet for outlet in new}}, new, links)
 
     def _deliver(self, spec: SinkSpec, sinks: Mapping[str, Sink]) -> Delivery:
         return Delivery(
@@ -147,6 +165,8 @@ class Outlets:
     def swap(self, plan: Plan, drain_timeout: float) -> None:
         """Make a started plan the current one; sinks that are no longer in it drain, then close."""
         before, self.current = self.current, plan.outlets
+        used = {outlet.spec.connection.name for outlet in plan.outlets.values() if outlet.spec.connection is not None}
+        self.links.swap(plan.links, used & plan.links.keys())
         for name, outlet in before.items():
             if plan.outlets.get(name) is not outlet:
                 task = asyncio.get_running_loop().create_task(
@@ -174,6 +194,7 @@ class Outlets:
 
     async def close(self) -> dict[str, int]:
         """Close every sink, at once; the rows that each could not deliver since the start, where there were any."""
+        await self.links.close()
         for task in self._retiring:
             task.cancel()
         await asyncio.gather(*self._retiring, return_exceptions=True)

@@ -22,7 +22,7 @@ from core.metrics import Family
 from core.registry import Registry
 from headrace import described
 from headrace.cli import build_parser
-from headrace.config import RuleText, parse, provider_types, sink_types
+from headrace.config import RuleText, connection_types, parse, provider_types, sink_types
 from headrace.settings import AdminSettings, AuthSettings, ConnectionChoice, InboxSettings, ProcessSettings, SinkChoice
 from sinks.settings import DeliverySettings
 
@@ -36,6 +36,7 @@ _CONFIG_INTRO: Final = (
     "at the folder of the file. `headrace check` lists every error; `headrace config --schema` prints a JSON "
     "Schema for editors. SIGHUP applies changes of `rules`, `[connections.*]` and `[sinks.*]`."
 )
+_OURS: Final = ("broker", "connections", "gateways", "sinks")
 _METRICS_INTRO: Final = (
     "`GET /metrics` of the admin server answers in Prometheus's text format. Counters only grow and start at 0 with "
     "the process. Beside these there are the usual `process_*` metrics of the operating system. Per sink, at any "
@@ -65,11 +66,12 @@ def config_page() -> str:
         lines += _section(f"`[auth.{name}]`", providers.load(name).Config)
     lines += _section("`[[acl]]`", AclRule)
     lines += _section("`[connections.<name>]`", ConnectionChoice)
-    sinks = sink_types()
+    connections, sinks = connection_types(), sink_types()
+    for name in _built_in(connections):
+        connection = connections.load(name)
+        title = f'`[connections.<name>]` with `type = "{name}"`'
+        lines += _section(title, connection.Config, intro=_class_summary(connection))
     classes = {name: sinks.load(name) for name in _built_in(sinks)}
-    for name, sink in classes.items():
-        if sink.connection_type == name:
-            lines += _section(f'`[connections.<name>]` with `type = "{name}"`', sink.Connection)
     lines += _section("`[sinks.<name>]`", SinkChoice)
     lines.append("Every sink also takes three tables that say how its rows are batched, buffered and tried again:")
     for key, struct in described.subtables(DeliverySettings):
@@ -82,7 +84,7 @@ def config_page() -> str:
 
 def _built_in(registry: Registry[Any]) -> list[str]:
     """The names whose classes are ours: the page must not depend on what else is installed."""
-    return [name for name in registry.names() if registry.load(name).__module__.split(".")[0] in ("sinks", "broker")]
+    return [name for name in registry.names() if registry.load(name).__module__.split(".")[0] in _OURS]
 
 
 def _class_summary(kind: type[Any]) -> str:

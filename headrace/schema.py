@@ -11,9 +11,10 @@ import msgspec
 from broker.acl import AclRule
 from broker.settings import BrokerLimits, ListenerSettings
 from core.settings import Bind, Duration, Secret, Size
-from headrace.config import provider_types, sink_types
+from headrace.config import connection_types, provider_types, sink_types
 from headrace.described import fields
 from headrace.settings import AdminSettings, AuthSettings, ConnectionChoice, InboxSettings, ProcessSettings, SinkChoice
+from sinks.base import Sink
 from sinks.settings import DeliverySettings
 
 _LEAVES: Final[dict[Any, dict[str, Any]]] = {
@@ -81,7 +82,7 @@ def build() -> dict[str, Any]:
     """The schema as a JSON value."""
     sinks, providers = sink_types(), provider_types()
     classes = {name: sinks.load(name) for name in sinks.names()}
-    connections = {name: found for name, found in classes.items() if found.connection_type == name}
+    connections = {name: connection_types().load(name).Config for name in connection_types().names()}
     schema = _of(ProcessSettings)
     auth = _of(AuthSettings)
     for name in providers.names():
@@ -95,7 +96,7 @@ def build() -> dict[str, Any]:
         "connections": {
             "type": "object",
             "additionalProperties": {
-                "anyOf": [_typed(name, ConnectionChoice, found.Connection) for name, found in connections.items()]
+                "anyOf": [_typed(name, ConnectionChoice, config) for name, config in connections.items()]
             },
         },
         "sinks": {
@@ -105,12 +106,8 @@ def build() -> dict[str, Any]:
                     alternative
                     for name, found in classes.items()
                     for alternative in (
-                        _typed(name, SinkChoice, found.Config, found.Connection, DeliverySettings, required=True),
-                        *(
-                            [_connected(name, SinkChoice, found.Config, DeliverySettings)]
-                            if found.connection_type
-                            else []
-                        ),
+                        _inline(name, found, connections.get(found.connection_type or "")),
+                        *([_connected(name, found)] if found.connection_type else []),
                     )
                 ]
             },
@@ -120,18 +117,28 @@ def build() -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "headrace.toml", **schema}
 
 
-def _typed(name: str, *structs: type[msgspec.Struct], required: bool = False) -> dict[str, Any]:
+def _typed(name: str, *structs: type[msgspec.Struct]) -> dict[str, Any]:
     schema = _of(*structs)
     schema["properties"]["type"] = {"const": name}
-    if required:
-        schema["properties"].pop("connection", None)
-        schema["required"] = ["type", *schema.get("required", [])]
     return schema
 
 
-def _connected(name: str, *structs: type[msgspec.Struct]) -> dict[str, Any]:
-    schema = _typed(name, *structs)
+def _connected(name: str, sink: type[Sink]) -> dict[str, Any]:
+    """A sink that names its connection."""
+    schema = _typed(name, SinkChoice, sink.Config, DeliverySettings)
     schema["required"] = ["connection", *schema.get("required", [])]
+    return schema
+
+
+def _inline(name: str, sink: type[Sink], connection: type[msgspec.Struct] | None) -> dict[str, Any]:
+    """A sink without a connection, or with the keys of one in its own section."""
+    schema = _typed(name, SinkChoice, sink.Config, DeliverySettings)
+    schema["properties"].pop("connection")
+    schema["required"] = ["type", *schema.get("required", [])]
+    if connection is not None:
+        own = _of(connection)
+        schema["properties"] |= own["properties"]
+        schema["required"] += own.get("required", []) if sink.connection_required else []
     return schema
 
 

@@ -61,7 +61,9 @@ class ConnectionChoice(msgspec.Struct, kw_only=True, frozen=True):
     """What several sinks share. Its other keys depend on ``type``."""
 
     type: str
-    """The kind of far side; its keys are those of the sinks of that kind."""
+    """The kind of far side; its other keys depend on it."""
+    health_check: Duration = Duration(30 * SECOND)
+    """How often it is asked whether it is there, while anything uses it; sooner while it is not. ``0s``: never."""
 
 
 class SinkChoice(msgspec.Struct, kw_only=True, frozen=True):

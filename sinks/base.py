@@ -16,12 +16,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar
+from typing import Any, BinaryIO, ClassVar, TypeVar
 
 import msgspec
 
+from connections.base import Connection
 from core.clock import Clock, SystemClock
+from core.errors import ConfigError
 from core.message import Batch, Message, Schema
+
+Kind = TypeVar("Kind", bound=Connection)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,8 +34,8 @@ class SinkContext:
 
     ``name`` is the sink's name in the configuration, ``base_dir`` what relative paths are relative to,
     ``schemas`` those of the rules that write to it (as far as they are known before the first row),
-    ``connection`` the decoded ``Sink.Connection`` struct, ``publish`` the way into the own broker (None without
-    one) and ``stdout`` where text for the user goes (None: the process's standard output).
+    ``connection`` the far side it shares with others or has for itself, ``publish`` the way into the own broker
+    (None without one) and ``stdout`` where text for the user goes (None: the process's standard output).
     """
 
     name: str
@@ -39,8 +43,18 @@ class SinkContext:
     schemas: tuple[Schema, ...] = ()
     publish: Callable[[list[Message]], None] | None = None
     clock: Clock = field(default_factory=SystemClock)
-    connection: msgspec.Struct | None = None
+    connection: Connection | None = None
     stdout: BinaryIO | None = None
+
+    def connected(self, kind: type[Kind]) -> Kind:
+        """The connection, which must be a ``kind``; ConfigError otherwise."""
+        if not isinstance(self.connection, kind):
+            settings = " or ".join(
+                f"{field.encode_name} = ..." for field in msgspec.structs.fields(kind.Config) if field.required
+            )
+            hint = f'connection = "name"{f" or {settings}" if settings else ""}'
+            raise ConfigError(f"needs a connection of type {kind.type!r}", hint=hint)
+        return self.connection
 
 
 class NoSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -50,19 +64,17 @@ class NoSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 class Sink(ABC):
     """One destination.
 
-    ``Config`` has the sink's own settings; ``Connection`` those that several sinks may share, present where
-    ``connection_type`` names their kind (``[connections.x] type = ...``). ``__init__`` does no I/O: it checks what
-    can be checked without the far side and raises :class:`core.errors.ConfigError` or
+    ``Config`` has the sink's own settings. ``connection_type`` names the kind of connection it works over
+    (``[connections.x] type = ...``, or the same keys in its own section), ``connection_required`` says whether it also
+    works without one. A sink joins its connection in ``open`` and leaves it in ``close``. ``__init__`` does no I/O: it
+    checks what can be checked without the far side and raises :class:`core.errors.ConfigError` or
     :class:`core.errors.ExtensionError` (an absent driver).
     """
 
     Config: ClassVar[type[msgspec.Struct]] = NoSettings
-
-    class Connection(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-        """No shared settings unless a sink declares its own."""
-
     name: ClassVar[str]
     connection_type: ClassVar[str | None] = None
+    connection_required: ClassVar[bool] = True
     max_in_flight: int = 1
     """How many ``write`` calls may run at a time; an instance may lower it. With 1, rows of a rule stay in order."""
 
@@ -77,6 +89,16 @@ class Sink(ABC):
         Any exception means "not yet": it is shown as the sink's last error, ``close`` is called and, after a
         pause, ``open`` again.
         """
+
+    async def check(self) -> None:
+        """Is there what the rows will need? For ``headrace check --connect``; raises what ``open`` would.
+
+        Makes nothing at the far side: a sink whose ``open`` does has a check of its own.
+        """
+        try:
+            await self.open()
+        finally:
+            await self.close()
 
     @abstractmethod
     async def write(self, batch: Batch) -> None:

@@ -9,11 +9,11 @@ from __future__ import annotations
 import sys
 from typing import BinaryIO, ClassVar
 
+from connections.worker import Worker
 from core.errors import Unavailable
 from core.message import Batch
 from sinks.base import Sink
 from sinks.encoding import row_encoder
-from sinks.worker import Worker
 
 
 class ConsoleSink(Sink):

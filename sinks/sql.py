@@ -23,16 +23,14 @@ from sqlalchemy.engine import Connection as DatabaseConnection
 from sqlalchemy.engine import Engine
 from sqlalchemy.pool import PoolProxiedConnection
 
-from core.clock import SECOND
+from connections.sql import SqlConnection
+from connections.worker import Worker
 from core.errors import ConfigError, SinkError, Unavailable
 from core.message import Batch, Schema
 from core.registry import did_you_mean
-from core.settings import Duration, Secret
 from sinks.base import Sink, SinkContext
-from sinks.sql_engine import Synchronous, make_engine, make_folder, masked, parse_url
 from sinks.sql_errors import classify
 from sinks.sql_table import Plan, TableSettings, Write, merged, prepare
-from sinks.worker import Worker
 
 _MAX_PLANS: Final = 256
 _MAX_ABANDONED: Final = 4
@@ -40,20 +38,10 @@ _UPSERTS: Final = ("sqlite", "postgresql", "mysql", "mariadb")
 
 
 class SqlSink(Sink):
-    """Inserts, upserts or ignores rows in one table; see ``Config`` and ``Connection``."""
+    """Inserts, upserts or ignores rows in one table; see ``Config`` and :class:`connections.sql.SqlConnection`."""
 
     name: ClassVar[str] = "sql"
     connection_type: ClassVar[str | None] = "sql"
-
-    class Connection(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-        """One database."""
-
-        url: Secret
-        """A SQLAlchemy URL: ``sqlite:///data/headrace.db``, ``postgresql://user:password@host/name``."""
-        synchronous: Synchronous = "full"
-        """SQLite only: ``full`` survives a loss of power, ``normal`` may lose the last commits to one."""
-        busy_timeout: Duration = Duration(5 * SECOND)
-        """SQLite only: how long to wait for another process's lock before the write counts as failed."""
 
     class Config(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
         """One table."""
@@ -72,14 +60,8 @@ class SqlSink(Sink):
 
     def __init__(self, config: Config, context: SinkContext) -> None:
         super().__init__(config, context)
-        connection = context.connection
-        if not isinstance(connection, self.Connection):
-            raise ConfigError('the sql sink needs a database: connection = "name" or url = "..."')
-        try:
-            self._url = parse_url(connection.url.reveal(), context.base_dir)
-        except ValueError as error:
-            raise ConfigError(str(error), path="url") from None
-        self._engine: Engine = make_engine(self._url, connection.synchronous, connection.busy_timeout)
+        self._connection = context.connected(SqlConnection)
+        self._engine = self._connection.engine
         self._check_config(config)
         self._table = TableSettings(
             config.table, config.schema, config.write, config.key, config.create_table, config.columns
@@ -108,10 +90,10 @@ class SqlSink(Sink):
             raise ConfigError(f"no rule yields {unknown[0]!r}; they yield {', '.join(columns)}", path="key")
 
     async def open(self) -> None:
+        await self._connection.join(self)
         await self._run(self._open)
 
     def _open(self, slot: _Slot) -> None:
-        make_folder(self._url)
         slot.connect()
         for schema in self.context.schemas:
             self._plan(slot, schema)
@@ -137,11 +119,11 @@ class SqlSink(Sink):
     def _new_slot(self) -> _Slot:
         self._abandoned = [slot for slot in self._abandoned if slot.worker.alive]
         if len(self._abandoned) >= _MAX_ABANDONED:
-            raise Unavailable(f"{masked(self._url)} does not answer: {len(self._abandoned)} writes hang")
+            raise Unavailable(f"{self._connection.title} does not answer: {len(self._abandoned)} writes hang")
         return _Slot(self._engine, self.context.name)
 
     def _problem(self, error: Exception) -> SinkError:
-        return classify(error, self._engine.dialect, f"{masked(self._url)} table {self._table.title}")
+        return classify(error, self._engine.dialect, f"{self._connection.title} table {self._table.title}")
 
     def _plan(self, slot: _Slot, schema: Schema) -> Plan:
         plan = self._plans.get(schema)
@@ -180,7 +162,7 @@ class SqlSink(Sink):
         for slot in slots:
             await slot.worker.run(slot.discard)
             slot.worker.stop()
-        self._engine.dispose()
+        await self._connection.leave(self)
 
 
 class _Slot:

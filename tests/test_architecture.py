@@ -134,7 +134,8 @@ def layer_violations(source: str, path: str) -> list[str]:
     for item in imports_of(source, path):
         name = item.package
         target = driver_files(item.module.replace(".", "/") + ".py")
-        if target not in (None, group) and not item.lazy:
+        loaded = group is not None and target is not None and DRIVER_FILES[target] <= DRIVER_FILES[group]
+        if target is not None and not loaded and not item.lazy:
             found.append(f"{path}:{item.line}: {item.module} loads a driver; import it where it is first used")
         if name == package or name in sys.stdlib_module_names or name in allowed.imports:
             continue

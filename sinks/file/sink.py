@@ -19,6 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
+from connections.worker import Worker
 from core.clock import MICROSECOND
 from core.errors import ConfigError, PayloadError, Rejected, Unavailable
 from core.message import Batch, Row, Schema
@@ -30,7 +31,6 @@ from sinks.file.config import Layout, layout
 from sinks.file.encode import Csv, FileFormat, Ndjson, OtherColumns
 from sinks.file.output import Output
 from sinks.file.paths import PathOf, PathTemplate
-from sinks.worker import Worker
 
 _log = logging.getLogger("headrace.sinks")
 

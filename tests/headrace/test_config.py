@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
+from connections.sql import SqlConfig, SqlConnection
 from core.clock import MILLISECOND, SECOND
 from core.errors import ConfigError
-from headrace.config import inspect, load, parse
+from headrace.config import connection_types, inspect, load, parse
 from sinks.console import ConsoleSink
 from sinks.null import NullSink
 from sinks.sql import SqlSink
@@ -98,9 +99,10 @@ def test_a_good_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert meter.delivery.batch.max_age == 50 * MILLISECOND
     assert meter.optional
     assert not inline.optional
-    assert isinstance(inline.connection, SqlSink.Connection)
-    assert isinstance(meter.connection, SqlSink.Connection)
-    assert meter.connection.url.reveal is not None  # read when the sink is made, not here: the variable is not set
+    assert inline.connection is not None
+    assert (inline.connection.name, inline.connection.connection) == ("sinks.inline", SqlConnection)
+    assert meter.connection is config.connections["warehouse"]
+    assert isinstance(meter.connection.config, SqlConfig)  # its secret is read when the connection is made, not here
     assert out.connection is None
     assert config.admin is not None
 
@@ -119,7 +121,7 @@ def test_a_secret_file_is_relative_to_the_configuration(tmp_path: Path) -> None:
     survey = parse(text, file="x", base_dir=tmp_path)
     assert survey.config is not None
     connection: Any = survey.config.sinks["s"].connection
-    assert connection.url.reveal() == "sqlite://"
+    assert connection.config.url.reveal() == "sqlite://"
     assert "sqlite" not in repr(survey.config.sinks["s"].connection)
 
 
@@ -236,7 +238,8 @@ SQL = LISTENER + '[connections.db]\ntype = "sql"\nurl = "sqlite://"\n[sinks.s]\n
         ),
         (
             LISTENER + '[connections.db]\ntype = "null"\n',
-            "headrace.toml:4: connections.db.type: sinks of type 'null' need no connection",
+            "headrace.toml:4: connections.db.type: there is no headrace.connections extension named 'null'; known are "
+            + ", ".join(connection_types().names()),
         ),
         (
             LISTENER + '[connections.db]\nurl = "x"\n',

@@ -14,6 +14,8 @@ from typing import Any
 import msgspec
 import pytest
 
+from connections.base import ConnectionContext
+from connections.sql import SqlConfig, SqlConnection
 from core.errors import PayloadError, Rejected
 from core.message import MISSING, Batch, Message, Row, Type
 from core.settings import Secret
@@ -85,7 +87,8 @@ class TestSqlite(SinkContract):
         self.path = tmp_path / "new folder" / "rows.db"
 
     def make_sink(self, context: SinkContext) -> Sink:
-        connection = SqlSink.Connection(url=Secret.parse(f"sqlite:///{self.path}"), synchronous="off")
+        database = SqlConfig(url=Secret.parse(f"sqlite:///{self.path}"), synchronous="off")
+        connection = SqlConnection(database, ConnectionContext(name="sql", base_dir=context.base_dir))
         config = SqlSink.Config(table="rows", create_table=True, key=("id",))
         return SqlSink(config, with_changes(context, connection=connection))
 

@@ -14,6 +14,7 @@ from sqlalchemy.dialects.mysql.pymysql import MySQLDialect_pymysql
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 
+from connections.worker import Worker
 from core.clock import MILLISECOND, SECOND
 from core.errors import PayloadError, Rejected, SinkError, Throttled, Unavailable
 from core.settings import Duration
@@ -22,7 +23,6 @@ from sinks.buffer import row_bytes
 from sinks.encoding import instant, rfc3339
 from sinks.settings import RetrySettings
 from sinks.sql_errors import classify
-from sinks.worker import Worker
 
 
 @given(failures=st.integers(0, 10_000), luck=st.floats(0, 1), wish=st.none() | st.integers(0, 10**12))

@@ -13,6 +13,8 @@ from typing import Any
 import msgspec
 import pytest
 
+from connections.base import ConnectionContext
+from connections.sql import SqlConfig, SqlConnection
 from core.clock import SystemClock
 from core.errors import ConfigError, ExtensionError, Rejected, Unavailable
 from core.message import MISSING, Batch, Row, Schema, Type
@@ -30,7 +32,8 @@ def make(
     folder: Path, config: dict[str, Any], *schemas: Schema, url: Any = "sqlite:///data/h.db", **connection: Any
 ) -> SqlSink:
     settings = msgspec.convert({"table": "meter", **config}, SqlSink.Config, dec_hook=decode_hook)
-    shared = msgspec.convert({"url": url, **connection}, SqlSink.Connection, dec_hook=decode_hook)
+    database = msgspec.convert({"url": url, **connection}, SqlConfig, dec_hook=decode_hook)
+    shared = SqlConnection(database, ConnectionContext(name="sql", base_dir=folder))
     return SqlSink(settings, SinkContext(name="sql", base_dir=folder, schemas=schemas, connection=shared))
 
 
@@ -351,7 +354,7 @@ def test_wrong_settings(tmp_path: Path, config: dict[str, Any], url: Any, messag
 
 
 def test_without_a_connection(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="needs a database"):
+    with pytest.raises(ConfigError, match="needs a connection of type 'sql'"):
         SqlSink(SqlSink.Config(table="x"), SinkContext(name="sql", base_dir=tmp_path))
 
 

@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from connections.base import ConnectionContext
+from connections.sql import SqlConfig, SqlConnection, make_engine, parse_url
 from core.errors import Rejected, Unavailable
 from core.message import MISSING, Batch, Row, Schema, Type
 from core.settings import Secret
@@ -21,7 +23,6 @@ from headrace.testing import SinkContract
 from sinks.base import Sink, SinkContext
 from sinks.encoding import EPOCH, rfc3339
 from sinks.sql import SqlSink
-from sinks.sql_engine import make_engine, parse_url
 from tests.servers import mariadb, postgresql
 
 pytestmark = pytest.mark.integration
@@ -57,7 +58,7 @@ def execute(url: str, *statements: str) -> list[dict[str, Any]]:
 
 
 def make(url: str, schemas: tuple[Schema, ...] = (METER,), **config: Any) -> SqlSink:
-    connection = SqlSink.Connection(url=Secret.parse(url))
+    connection = SqlConnection(SqlConfig(url=Secret.parse(url)), ConnectionContext(name="sql", base_dir=Path()))
     context = SinkContext(name="sql", base_dir=Path(), schemas=schemas, connection=connection)
     return SqlSink(SqlSink.Config(**{"table": "meter", **config}), context)
 
@@ -70,7 +71,8 @@ class ServerContract(SinkContract):
     url: str
 
     def make_sink(self, context: SinkContext) -> Sink:
-        connection = SqlSink.Connection(url=Secret.parse(self.url))
+        settings = SqlConfig(url=Secret.parse(self.url))
+        connection = SqlConnection(settings, ConnectionContext(name="sql", base_dir=Path()))
         config = SqlSink.Config(table="contract", create_table=True, key=("id",))
         return SqlSink(config, dataclasses.replace(context, connection=connection))
 

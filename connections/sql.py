@@ -1,20 +1,25 @@
-"""From the URL of a database to a SQLAlchemy engine: driver, paths, connection options.
+"""A database: from its URL to a SQLAlchemy engine with driver, paths and connection options.
 
-Knows what differs between the drivers when connecting; tables and values are the business of its neighbours. A
-password never leaves this file except towards the driver: :func:`masked` is what messages show.
+Knows what differs between the drivers when connecting; tables and values are the business of the sink. A password
+never leaves this file except towards the driver: :func:`masked` is what messages show.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, ClassVar, Final, Literal, NamedTuple
 
+import msgspec
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, Engine, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 from sqlalchemy.pool import NullPool
 
+from connections.base import Connection, ConnectionContext
+from connections.worker import Worker
+from core.clock import SECOND
 from core.errors import ConfigError, ExtensionError, Unavailable
+from core.settings import Duration, Secret
 
 Synchronous = Literal["full", "normal", "off"]
 
@@ -47,6 +52,71 @@ _DRIVERS: Final = {
 }
 # Rows are never cut or zeroed in silence, and instants are stored in UTC.
 _MYSQL_SESSION: Final = "SET SESSION sql_mode = CONCAT_WS(',', @@sql_mode, 'STRICT_ALL_TABLES'), time_zone = '+00:00'"
+
+
+class SqlConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """One database."""
+
+    url: Secret
+    """A SQLAlchemy URL: ``sqlite:///data/headrace.db``, ``postgresql://user:password@host/name``."""
+    synchronous: Synchronous = "full"
+    """SQLite only: ``full`` survives a loss of power, ``normal`` may lose the last commits to one."""
+    busy_timeout: Duration = Duration(5 * SECOND)
+    """SQLite only: how long to wait for another process's lock before the write counts as failed."""
+
+
+class SqlConnection(Connection):
+    """An engine without a pool: whoever writes keeps its own connections."""
+
+    type: ClassVar[str] = "sql"
+    Config = SqlConfig
+
+    def __init__(self, config: SqlConfig, context: ConnectionContext) -> None:
+        super().__init__(config, context)
+        try:
+            self.url = parse_url(config.url.reveal(), context.base_dir)
+        except ValueError as error:
+            raise ConfigError(str(error), path="url") from None
+        self.engine: Engine = make_engine(self.url, config.synchronous, config.busy_timeout)
+
+    @property
+    def title(self) -> str:
+        """The URL as messages may show it."""
+        return masked(self.url)
+
+    async def open(self) -> None:
+        """A SQLite file's folder is made; connections are made by those who use them."""
+        make_folder(self.url)
+
+    async def close(self) -> None:
+        self.engine.dispose()
+
+    async def check(self) -> str:
+        worker = Worker(f"check of {self.context.name}")
+        try:
+            return await worker.run(self._check)
+        finally:
+            worker.stop()
+
+    def _check(self) -> str:
+        if is_sqlite_file(self.url):
+            path = Path(self.url.database or "")
+            if not path.exists():  # connecting would make it
+                return f"{self._product()}, {path} will be made"
+        try:
+            with self.engine.connect() as connection:
+                connection.exec_driver_sql("SELECT 1")
+                return f"{self._product(connection.dialect.server_version_info)} at {self.title}"
+        except sa.exc.SQLAlchemyError as error:
+            cause = getattr(error, "orig", None) or error
+            raise Unavailable(f"{self.title}: {type(cause).__name__}: {' '.join(str(cause).split())}") from None
+
+    def _product(self, version: tuple[Any, ...] | None = None) -> str:
+        numbers = ".".join(str(part) for part in version or ())
+        return f"{_PRODUCTS.get(self.engine.dialect.name, self.engine.dialect.name)} {numbers}".strip()
+
+
+_PRODUCTS: Final = {"sqlite": "SQLite", "postgresql": "PostgreSQL", "mysql": "MySQL", "mariadb": "MariaDB"}
 
 
 def parse_url(text: str, base_dir: Path) -> URL:

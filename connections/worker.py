@@ -1,4 +1,4 @@
-"""One thread that runs blocking calls of a sink, one after the other, and answers on the event loop.
+"""One thread that runs blocking calls of a driver, one after the other, and answers on the event loop.
 
 A daemon thread, so that a driver that never returns cannot keep the process alive. What such a call holds is the
 affair of whoever made it: a worker that is not needed any more is stopped and forgotten, never waited for.
