@@ -7,6 +7,8 @@ contract suites that an extension's tests subclass.
 from __future__ import annotations
 
 from broker.auth import AuthProvider, Decision
+from connections.base import Connection, ConnectionContext
+from connections.tls import TlsSettings
 from core.clock import Clock, ManualClock, SystemClock
 from core.errors import (
     ConfigError,
@@ -35,6 +37,8 @@ __all__ = [
     "Clock",
     "Codec",
     "ConfigError",
+    "Connection",
+    "ConnectionContext",
     "Decision",
     "Duration",
     "ExtensionError",
@@ -58,6 +62,7 @@ __all__ = [
     "Size",
     "SystemClock",
     "Throttled",
+    "TlsSettings",
     "TopicError",
     "Type",
     "Unavailable",
