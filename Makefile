@@ -17,7 +17,7 @@ install = { if command -v uv >/dev/null 2>&1; then uv pip install --python $(BIN
 	else $(BIN)/python -m pip install --disable-pip-version-check $(1); fi; } >$(VENV)/install.log 2>&1 \
 	|| { cat $(VENV)/install.log >&2; exit 1; }
 
-.PHONY: help venv demo test check format bench clean
+.PHONY: help venv demo servers test check format bench clean
 
 help: ## list the commands
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
@@ -28,6 +28,9 @@ venv: $(VENV)/.dev ## build .venv with headrace and all development tools in it
 
 demo: $(VENV)/.demo ## the service, sixty charging stations, a live table (DEMO_SECONDS=0: until Ctrl-C)
 	@$(BIN)/python examples/ev-charging/demo.py $(ARGS)
+
+servers: ## install what the integration tests talk to: Kafka, InfluxDB, PostgreSQL, MariaDB, mosquitto ...
+	@tools/servers/install
 
 test: $(VENV)/.test ## run the tests (ARGS="-k word" is passed to pytest)
 	$(BIN)/python -m pytest $(ARGS)

@@ -20,21 +20,12 @@ import msgspec
 from broker.acl import AclRule
 from broker.auth import AuthProvider
 from broker.settings import BrokerLimits, ListenerSettings
-from connections.base import Connection
 from core.errors import ConfigError, ExtensionError
 from core.registry import Registry, did_you_mean
 from headrace import toml_lines
 from headrace.decoding import ConfigErrors, Decoder
-from headrace.settings import (
-    AdminSettings,
-    AuthSettings,
-    ConnectionChoice,
-    InboxSettings,
-    ProcessSettings,
-    SinkChoice,
-)
-from sinks.base import Sink
-from sinks.settings import DeliverySettings
+from headrace.endpoints import ConnectionSpec, EndpointReader, SinkSpec
+from headrace.settings import AdminSettings, AuthSettings, InboxSettings, ProcessSettings
 
 DEFAULT_FILE: Final = "headrace.toml"
 SECTIONS: Final = ("listeners", "broker", "inbox", "auth", "acl", "connections", "sinks", "admin")
@@ -43,50 +34,9 @@ _TOML_PLACE = re.compile(r" \(at (?:line (?P<line>\d+), column (?P<column>\d+)|e
 
 
 @cache
-def sink_types() -> Registry[Sink]:
-    """The installed sinks by their type's name."""
-    return Registry("headrace.sinks", Sink)  # type: ignore[type-abstract]
-
-
-@cache
-def connection_types() -> Registry[Connection]:
-    """The installed kinds of connections."""
-    return Registry("headrace.connections", Connection)  # type: ignore[type-abstract]
-
-
-@cache
 def provider_types() -> Registry[AuthProvider]:
     """The installed auth providers."""
     return Registry("headrace.auth", AuthProvider)  # type: ignore[type-abstract]
-
-
-@dataclass(frozen=True, slots=True)
-class ConnectionSpec:
-    """One ``[connections.<name>]``, checked; or, as ``sinks.<name>``, the keys of one in the section of its only user.
-
-    ``table`` is what the file says about it, for telling changes at a reload; ``path`` is where that stands.
-    """
-
-    name: str
-    path: toml_lines.Path
-    connection: type[Connection]
-    config: msgspec.Struct
-    choice: ConnectionChoice
-    table: Mapping[str, Any] = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class SinkSpec:
-    """One ``[sinks.<name>]``, checked. ``tables`` is what the file says about it, for telling changes at a reload."""
-
-    name: str
-    kind: str
-    sink: type[Sink]
-    config: msgspec.Struct
-    connection: ConnectionSpec | None
-    delivery: DeliverySettings
-    optional: bool
-    tables: tuple[Mapping[str, Any], Mapping[str, Any] | None] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,8 +190,6 @@ class _Reader:
     def __init__(self, decoder: Decoder, tables: dict[str, Any]) -> None:
         self.decoder = decoder
         self.tables = tables
-        self.connection_types = connection_types()
-        self.sink_types = sink_types()
         self.auth_types = provider_types()
 
     def config(self, rules: tuple[RuleText, ...]) -> Config | None:
@@ -257,8 +205,9 @@ class _Reader:
         inbox = decoder.struct(InboxSettings, self.tables.get("inbox", {}), ("inbox",))
         auth, providers = self._auth()
         acl = decoder.value(list[AclRule], self.tables.get("acl", []), ("acl",))
-        connections = self._each("connections", self._connection)
-        sinks = self._each("sinks", lambda value, path: self._sink(value, path, connections))
+        endpoints = EndpointReader(decoder)
+        connections = self._each("connections", endpoints.connection)
+        sinks = self._each("sinks", endpoints.sink)
         admin = None
         if "admin" in self.tables:
             admin = decoder.struct(AdminSettings, self.tables["admin"], ("admin",))
@@ -317,119 +266,6 @@ class _Reader:
             if config is not None:
                 specs.append(ProviderSpec(name, provider, config))
         return auth, tuple(specs)
-
-    def _load(self, registry: Registry[Any], name: str, path: toml_lines.Path) -> Any:
-        """The class of an extension; None, and an error at ``path``, where there is none."""
-        try:
-            return registry.load(name)
-        except ExtensionError as error:
-            self.decoder.fail(path, str(error))
-            return None
-
-    def _connection(self, value: Any, path: toml_lines.Path) -> ConnectionSpec | None:
-        table = self.decoder.table(value, path)
-        if table is None:
-            return None
-        choice = self.decoder.struct(ConnectionChoice, _part(table, ConnectionChoice), path)
-        if choice is None:
-            return None
-        connection = self._load(self.connection_types, choice.type, (*path, "type"))
-        if connection is None:
-            return None
-        own = {key: item for key, item in table.items() if key not in _names(ConnectionChoice)}
-        config = self.decoder.struct(connection.Config, own, path)
-        return None if config is None else ConnectionSpec(str(path[-1]), path, connection, config, choice, table)
-
-    def _sink(self, value: Any, path: toml_lines.Path, connections: Mapping[str, ConnectionSpec]) -> SinkSpec | None:
-        table = self.decoder.table(value, path)
-        if table is None:
-            return None
-        choice = self.decoder.struct(SinkChoice, _part(table, SinkChoice), path)
-        if choice is None:
-            return None
-        kind, shared = choice.type, None
-        if choice.connection is not None:
-            tables = self.tables.get("connections")
-            known = tables if isinstance(tables, dict) else {}
-            if choice.connection not in known:
-                hint = did_you_mean(choice.connection, known) or f"known are {', '.join(known) or 'none'}"
-                place = (*path, "connection")
-                self.decoder.fail(place, f"there is no [connections.{choice.connection}]", hint)
-                return None
-            shared = connections.get(choice.connection)
-            if shared is None:  # it is wrong itself and has been reported
-                return None
-            kind = kind or shared.choice.type
-        if kind is None:
-            self.decoder.fail(path, "needs a `type` or a `connection`")
-            return None
-        sink = self._load(self.sink_types, kind, (*path, "type"))
-        if sink is None:
-            return None
-        if shared is not None and sink.connection_type != shared.choice.type:
-            needs = f"one of type {sink.connection_type!r}" if sink.connection_type else "no connection"
-            message = f"a sink of type {kind!r} needs {needs}, {choice.connection!r} is of type {shared.choice.type!r}"
-            self.decoder.fail((*path, "connection"), message)
-            return None
-        return self._options(table, path, choice, kind, sink, shared)
-
-    def _options(
-        self,
-        table: dict[str, Any],
-        path: toml_lines.Path,
-        choice: SinkChoice,
-        kind: str,
-        sink: type[Sink],
-        shared: ConnectionSpec | None,
-    ) -> SinkSpec | None:
-        """Deal the keys of a sink's table out to the structs they belong to."""
-        far_side: type[Connection] | None = None
-        if sink.connection_type is not None:
-            far_side = self._load(self.connection_types, sink.connection_type, (*path, "type"))
-            if far_side is None:
-                return None
-        shared_keys = _names(far_side.Config) if far_side is not None else set()
-        own_keys = {name for owner in (SinkChoice, sink.Config, DeliverySettings) for name in _names(owner)}
-        names = own_keys if shared is not None else own_keys | shared_keys
-        before = len(self.decoder.errors)
-        for key in table:
-            if key in names:
-                continue
-            if key in shared_keys:
-                place = f"connections.{choice.connection}"
-                self.decoder.fail((*path, key), f"belongs to [{place}], which this sink uses")
-            else:
-                self.decoder.unknown(path, key, names)
-        config = self.decoder.struct(sink.Config, _part(table, sink.Config), path)
-        delivery = self.decoder.struct(DeliverySettings, _part(table, DeliverySettings), path)
-        connection = shared
-        if shared is None and far_side is not None and (sink.connection_required or shared_keys & table.keys()):
-            own = self.decoder.struct(far_side.Config, _part(table, far_side.Config), path)
-            if own is not None:
-                inline = ConnectionChoice(type=far_side.type)
-                connection = ConnectionSpec(f"sinks.{path[-1]}", path, far_side, own, inline, table)
-        if len(self.decoder.errors) > before or config is None or delivery is None:
-            return None
-        return SinkSpec(
-            name=str(path[-1]),
-            kind=kind,
-            sink=sink,
-            config=config,
-            connection=connection,
-            delivery=delivery,
-            optional=choice.optional,
-            tables=(table, self.tables["connections"][choice.connection] if choice.connection else None),
-        )
-
-
-def _names(kind: Any) -> set[str]:
-    return {field.encode_name for field in msgspec.structs.fields(kind)}
-
-
-def _part(table: Mapping[str, Any], kind: type[msgspec.Struct]) -> dict[str, Any]:
-    """Those keys of a table that belong to a struct."""
-    names = _names(kind)
-    return {key: value for key, value in table.items() if key in names}
 
 
 def _list_of_texts(value: Any) -> list[str]:

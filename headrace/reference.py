@@ -22,7 +22,8 @@ from core.metrics import Family
 from core.registry import Registry
 from headrace import described
 from headrace.cli import build_parser
-from headrace.config import RuleText, connection_types, parse, provider_types, sink_types
+from headrace.config import RuleText, parse, provider_types
+from headrace.endpoints import connection_types, sink_types
 from headrace.settings import AdminSettings, AuthSettings, ConnectionChoice, InboxSettings, ProcessSettings, SinkChoice
 from sinks.settings import DeliverySettings
 

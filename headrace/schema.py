@@ -11,8 +11,9 @@ import msgspec
 from broker.acl import AclRule
 from broker.settings import BrokerLimits, ListenerSettings
 from core.settings import Bind, Duration, Secret, Size
-from headrace.config import connection_types, provider_types, sink_types
+from headrace.config import provider_types
 from headrace.described import fields
+from headrace.endpoints import connection_types, sink_types
 from headrace.settings import AdminSettings, AuthSettings, ConnectionChoice, InboxSettings, ProcessSettings, SinkChoice
 from sinks.base import Sink
 from sinks.settings import DeliverySettings

@@ -12,7 +12,8 @@ import pytest
 from connections.sql import SqlConfig, SqlConnection
 from core.clock import MILLISECOND, SECOND
 from core.errors import ConfigError
-from headrace.config import connection_types, inspect, load, parse
+from headrace.config import inspect, load, parse
+from headrace.endpoints import connection_types
 from sinks.console import ConsoleSink
 from sinks.null import NullSink
 from sinks.sql import SqlSink

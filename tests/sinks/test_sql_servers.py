@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from datetime import UTC
 from decimal import Decimal
@@ -23,24 +23,22 @@ from headrace.testing import SinkContract
 from sinks.base import Sink, SinkContext
 from sinks.encoding import EPOCH, rfc3339
 from sinks.sql import SqlSink
-from tests.servers import mariadb, postgresql
+from tests.servers import Mariadb, Postgresql
 
 pytestmark = pytest.mark.integration
 METER = Schema(("station", "kw", "soc"), (Type.TEXT, Type.DOUBLE, Type.BIGINT))
 
 
 @pytest.fixture(scope="session")
-def postgresql_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgresql_url(postgresql: Postgresql) -> str:
     pytest.importorskip("psycopg", reason="psycopg is not installed (pip install 'headrace[postgres]')")
-    with postgresql(tmp_path_factory.mktemp("postgresql")) as url:
-        yield url
+    return postgresql.url
 
 
 @pytest.fixture(scope="session")
-def mariadb_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def mariadb_url(mariadb: Mariadb) -> str:
     pytest.importorskip("pymysql", reason="pymysql is not installed (pip install 'headrace[mysql]')")
-    with mariadb(tmp_path_factory.mktemp("mariadb")) as url:
-        yield url
+    return mariadb.url
 
 
 @pytest.fixture(params=["postgresql_url", "mariadb_url"])

@@ -1,0 +1,53 @@
+"""Servers for all tests: one of each kind per session, started when a test first asks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from tests.servers import Influxdb, Kafka, Mariadb, Mosquitto, Postgresql, Server, VictoriaMetrics
+from tests.servers.base import ABSENT
+
+pytest.register_assert_rewrite("headrace.testing")
+
+Kind = TypeVar("Kind", bound=Server)
+
+
+def _session(kind: type[Kind]) -> Any:
+    @pytest.fixture(scope="session", name=kind.__name__.lower())
+    def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kind]:
+        with kind(tmp_path_factory.mktemp(kind.__name__.lower())) as running:
+            yield running
+
+    return server
+
+
+postgresql = _session(Postgresql)
+mariadb = _session(Mariadb)
+kafka = _session(Kafka)
+influxdb = _session(Influxdb)
+victoriametrics = _session(VictoriaMetrics)
+mosquitto = _session(Mosquitto)
+
+
+@pytest.fixture
+def own_server(tmp_path: Path) -> Iterator[Callable[..., Any]]:
+    """``own_server(Kind, ...)`` starts a server for this test alone, which may stop and kill it."""
+    with ExitStack() as running:
+
+        def start(kind: type[Kind], *arguments: Any, **options: Any) -> Kind:
+            folder = tmp_path / kind.__name__.lower()
+            folder.mkdir()
+            return running.enter_context(kind(folder, *arguments, **options))  # type: ignore[no-any-return]
+
+        yield start
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if ABSENT:
+        names = ", ".join(sorted(ABSENT))
+        terminalreporter.write_line(f"not installed, so that their tests were skipped: {names} (make servers)")
