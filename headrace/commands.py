@@ -56,7 +56,7 @@ def _sink_errors(config: Config, rules: RuleSet) -> list[str]:
     clock = SystemClock()
     decoder = Decoder(config.file, config.base_dir, config.lines)
     links = Links(clock, Metrics()).plan(config, decoder)
-    build_sinks(config, list(config.sinks.values()), links, decoder, rules.schemas_for, clock, publish)
+    build_sinks(list(config.sinks.values()), links, rules.schemas_for, clock, publish)
     return [str(error) for error in ConfigErrors(decoder.errors).errors]
 
 

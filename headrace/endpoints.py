@@ -197,7 +197,7 @@ class EndpointReader:
         """Report every key that none of the ``owners`` knows, nor the connection where it may stand in the table."""
         own = {name for owner in owners for name in _names(owner)}
         of_connection = _names(far_side.Config) if far_side is not None else set()
-        for key in table.keys() - own:
+        for key in [key for key in table if key not in own]:
             if shared is None and key not in of_connection:
                 self._decoder.unknown(path, key, own | of_connection)
             elif shared is not None and key in of_connection:

@@ -14,14 +14,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from connections.base import Connection
 from core.clock import Clock
 from core.errors import ConfigError, HeadraceError
 from core.message import Batch, Message, Schema
 from core.metrics import Metrics
-from headrace.config import Config, SinkSpec
-from headrace.decoding import ConfigErrors, Decoder
-from headrace.links import Link, Links, build
+from headrace.config import Config
+from headrace.decoding import Decoder
+from headrace.endpoints import SinkSpec
+from headrace.links import LinkPlan
 from headrace.ratelimit import RateLimit, suffix
 from sinks.base import Sink, SinkContext
 from sinks.delivery import Delivery
@@ -43,40 +43,36 @@ class Outlet:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a swap will do: have ``outlets`` and ``links`` afterwards, of which ``new`` have to be started before."""
+    """What a swap will do: have ``outlets`` afterwards, of which ``new`` have to be started before."""
 
     outlets: Mapping[str, Outlet]
     new: tuple[Outlet, ...]
-    links: Mapping[str, Link]
+
+    @property
+    def connections(self) -> set[str]:
+        """The names of the shared connections that the sinks will use."""
+        specs = [outlet.spec.connection for outlet in self.outlets.values()]
+        return {spec.name for spec in specs if spec is not None and spec.shared}
 
 
 def build_sinks(
-    config: Config,
     specs: list[SinkSpec],
-    links: Mapping[str, Link],
-    decoder: Decoder,
+    links: LinkPlan,
     schemas_for: SchemasFor,
     clock: Clock,
     publish: Publish,
     stdout: BinaryIO | None = None,
 ) -> dict[str, Sink]:
-    """An instance per sink, nothing opened; what they object to goes to the decoder's errors.
-
-    ``links`` are the shared connections that could be made; a sink whose connection could not is left out.
-    """
+    """An instance per sink, nothing opened; what they object to goes to the errors of the plan's decoder."""
+    decoder = links.decoder
     built: dict[str, Sink] = {}
     for spec in specs:
-        connection: Connection | None = None
-        if spec.connection is not None:
-            link = links.get(spec.connection.name)
-            connection = link.connection if link is not None else None
-            if spec.connection.name not in config.connections:
-                connection = build(spec.connection, decoder, clock)
-            if connection is None:
-                continue
+        connection = None if spec.connection is None else links.connection(spec.connection)
+        if connection is None and spec.connection is not None:  # it has been reported
+            continue
         context = SinkContext(
             name=spec.name,
-            base_dir=config.base_dir,
+            base_dir=decoder.base_dir,
             schemas=tuple(schemas_for(spec.name)),
             publish=publish,
             clock=clock,
@@ -97,15 +93,15 @@ def build_sinks(
 def _place(decoder: Decoder, spec: SinkSpec, error: ConfigError) -> None:
     """Say where in the file the setting stands that a sink objects to."""
     key = tuple((error.path or "").split(".")) if error.path else ()
-    own, shared = spec.tables
-    if key and shared is not None and key[0] in shared and key[0] not in own:
-        decoder.fail(("connections", own["connection"], *key), error.message, error.hint)
+    connection = spec.connection
+    if key and connection is not None and key[0] in connection.table and key[0] not in spec.table:
+        decoder.fail((*connection.path, *key), error.message, error.hint)
     else:
         decoder.fail(("sinks", spec.name, *key), error.message, error.hint)
 
 
 class Outlets:
-    """The deliveries of the service, ``current`` by the sink's name, and the connections that they share."""
+    """The deliveries of the service; ``current`` by the sink's name."""
 
     def __init__(
         self,
@@ -119,7 +115,6 @@ class Outlets:
     ) -> None:
         """``forget`` drops what waits for a delivery outside of it and returns the rows."""
         self.current: Mapping[str, Outlet] = {}
-        self.links = Links(clock, metrics)
         self._clock = clock
         self._metrics = metrics
         self._publish = publish
@@ -130,26 +125,26 @@ class Outlets:
         self._lost: dict[str, int] = {}
         self._retiring: set[asyncio.Task[None]] = set()
 
-    def plan(self, config: Config, schemas_for: SchemasFor) -> Plan:
-        """Build the sinks that are new or changed; ConfigErrors, and nothing has changed."""
+    def plan(self, config: Config, links: LinkPlan, schemas_for: SchemasFor) -> Plan:
+        """Build the sinks that are new or changed; what they object to goes to the errors of the plan's decoder."""
         kept: dict[str, Outlet] = {}
         for name, outlet in self.current.items():
             spec = config.sinks.get(name)
-            if spec is not None and _unchanged(outlet, spec, schemas_for):
+            if spec is not None and outlet.spec.same(spec) and outlet.schemas == frozenset(schemas_for(name)):
                 kept[name] = outlet
         specs = [spec for name, spec in config.sinks.items() if name not in kept]
-        decoder = Decoder(config.file, config.base_dir, config.lines)
-        links = self.links.plan(config, decoder)
-        sinks = build_sinks(config, specs, links, decoder, schemas_for, self._clock, self._publish, self._stdout)
-        if decoder.errors:
-            raise ConfigErrors(decoder.errors)
-        new = tuple(Outlet(spec, frozenset(schemas_for(spec.name)), self._deliver(spec, sinks)) for spec in specs)
-        return Plan({**kept, **{outlet.spec.name: outlet for outlet in new}}, new, links)
+        sinks = build_sinks(specs, links, schemas_for, self._clock, self._publish, self._stdout)
+        new = tuple(
+            Outlet(spec, frozenset(schemas_for(spec.name)), self._deliver(spec, sinks[spec.name]))
+            for spec in specs
+            if spec.name in sinks
+        )
+        return Plan({**kept, **{outlet.spec.name: outlet for outlet in new}}, new)
 
-    def _deliver(self, spec: SinkSpec, sinks: Mapping[str, Sink]) -> Delivery:
+    def _deliver(self, spec: SinkSpec, sink: Sink) -> Delivery:
         return Delivery(
             spec.name,
-            sinks[spec.name],
+            sink,
             spec.delivery,
             clock=self._clock,
             metrics=self._metrics,
@@ -165,8 +160,6 @@ class Outlets:
     def swap(self, plan: Plan, drain_timeout: float) -> None:
         """Make a started plan the current one; sinks that are no longer in it drain, then close."""
         before, self.current = self.current, plan.outlets
-        used = {outlet.spec.connection.name for outlet in plan.outlets.values() if outlet.spec.connection is not None}
-        self.links.swap(plan.links, used & plan.links.keys())
         for name, outlet in before.items():
             if plan.outlets.get(name) is not outlet:
                 task = asyncio.get_running_loop().create_task(
@@ -194,7 +187,6 @@ class Outlets:
 
     async def close(self) -> dict[str, int]:
         """Close every sink, at once; the rows that each could not deliver since the start, where there were any."""
-        await self.links.close()
         for task in self._retiring:
             task.cancel()
         await asyncio.gather(*self._retiring, return_exceptions=True)
@@ -215,7 +207,3 @@ class Outlets:
                 rows[0][1],
                 suffix(suppressed),
             )
-
-
-def _unchanged(outlet: Outlet, spec: SinkSpec, schemas_for: SchemasFor) -> bool:
-    return outlet.spec.tables == spec.tables and outlet.schemas == frozenset(schemas_for(spec.name))

@@ -14,6 +14,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import BinaryIO
 
 from broker.acl import Acl
@@ -27,7 +28,10 @@ from core.message import Message
 from core.metrics import Metrics
 from headrace.admin import AdminServer, build
 from headrace.config import Config, load
+from headrace.decoding import ConfigErrors, Decoder
+from headrace.links import LinkPlan, Links
 from headrace.outlets import Outlets
+from headrace.outlets import Plan as OutletPlan
 from headrace.pump import SLICE, Pump
 from headrace.ratelimit import RateLimit, suffix
 from headrace.version import installed_version
@@ -47,6 +51,16 @@ _RELOADABLE = frozenset({"rules", "sinks", "connections"})
 def compile_config(config: Config) -> RuleSet:
     """The rules of a configuration; RuleError with everything that is wrong with them."""
     return compile_rules([RuleSource(*text) for text in config.rules], config.sinks.keys())
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """A configuration with all that has been made for it; nothing of it runs yet."""
+
+    config: Config
+    rules: RuleSet
+    links: LinkPlan
+    outlets: OutletPlan
 
 
 class Service:
@@ -70,6 +84,7 @@ class Service:
         self._router = Router(
             self._inbox, self._engine.rules_for, self._access, limits=config.broker, metrics=self.metrics
         )
+        self._links = Links(self.clock, self.metrics)
         self._outlets = Outlets(
             clock=self.clock,
             metrics=self.metrics,
@@ -122,17 +137,15 @@ class Service:
     async def _start(self) -> None:
         config = self.config
         _make_data_dir(config)
-        rules = compile_config(config)
-        plan = self._outlets.plan(config, rules.schemas_for)
+        plan = self._plan(config)
         if config.admin is not None:
             application = build(self.metrics, self.readiness, installed_version())
             self._admin = AdminServer(application, config.admin.bind)
             self.ports["admin"] = self._admin.port
         self._access_is_open = True
         await self._access.open()
-        await self._outlets.start(plan)
-        self._outlets.swap(plan, 0)
-        self._use(rules)
+        await self._outlets.start(plan.outlets)
+        self._use(plan, 0)
         await self._listeners.start()
         self.ports.update({name: port for name, (_, port) in self._listeners.addresses.items()})
         if self._admin is not None:
@@ -140,17 +153,29 @@ class Service:
         self._tick()
         _log.info(
             "ready: %d rules, %d sinks, %s",
-            len(rules.rules),
+            len(plan.rules.rules),
             len(config.sinks),
             ", ".join(f"{name} on port {port}" for name, port in self.ports.items()),
         )
         if not config.providers and not config.allow_anonymous:
             _log.warning("nobody can connect: there are no auth.providers, and allow_anonymous is not set")
 
-    def _use(self, rules: RuleSet) -> None:
-        """Between two batches: the loop runs nothing else in here."""
+    def _plan(self, config: Config) -> _Plan:
+        """Make what is new in ``config``; HeadraceError, and nothing has changed, where anything is wrong with it."""
+        rules = compile_config(config)
+        decoder = Decoder(config.file, config.base_dir, config.lines)
+        links = self._links.plan(config, decoder)
+        outlets = self._outlets.plan(config, links, rules.schemas_for)
+        if decoder.errors:
+            raise ConfigErrors(decoder.errors)
+        return _Plan(config, rules, links, outlets)
+
+    def _use(self, plan: _Plan, drain_timeout: float) -> None:
+        """Make a started plan the current one, between two batches: the loop runs nothing else in here."""
+        self._outlets.swap(plan.outlets, drain_timeout)
+        self._links.swap(plan.links, plan.outlets.connections)
         self._pump.outlets = {name: outlet.delivery for name, outlet in self._outlets.current.items()}
-        self._engine.load(rules)
+        self._engine.load(plan.rules)
         self._router.matches.clear()
 
     # -- running ----------------------------------------------------------------------------------------------
@@ -191,16 +216,14 @@ class Service:
         async with self._reloading:
             try:
                 config = load(self.config.file)
-                rules = compile_config(config)
-                plan = self._outlets.plan(config, rules.schemas_for)
+                plan = self._plan(config)
             except HeadraceError:
                 self._reloads["failed"].value += 1
                 raise
-            await self._outlets.start(plan)
+            await self._outlets.start(plan.outlets)
             # What was accepted under the old rules runs through them, as far as their sinks have room.
             self._pump.drain()
-            self._outlets.swap(plan, config.process.shutdown_timeout.seconds)
-            self._use(rules)
+            self._use(plan, config.process.shutdown_timeout.seconds)
             self._reloads["ok"].value += 1
             later = sorted(
                 key
@@ -208,7 +231,8 @@ class Service:
                 if config.tables.get(key) != self.config.tables.get(key)
             )
             self.config = config
-            _log.info("reloaded: %d rules, %d sinks (%d new)", len(rules.rules), len(config.sinks), len(plan.new))
+            rules, sinks, new = plan.rules.rules, config.sinks, plan.outlets.new
+            _log.info("reloaded: %d rules, %d sinks (%d new)", len(rules), len(sinks), len(new))
             if later:
                 _log.warning("changes of %s take effect at the next start", ", ".join(later))
 
@@ -248,6 +272,7 @@ class Service:
         await self._listeners.stop()
         await self._listeners.disconnect_all()
         self._pump.halt()
+        await self._links.close()
         lost = dict(await self._outlets.close())
         for outlet in self._outlets.current.values():
             rows = self._forget(outlet.delivery)
