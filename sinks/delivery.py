@@ -76,7 +76,7 @@ class Delivery:
         self._call_later = call_later
         self._buffer = Buffer(settings.batch, settings.buffer)
         limit = min(settings.batch.in_flight or sink.max_in_flight, sink.max_in_flight)
-        self._health = Health(name, settings.retry, limit, uniform)
+        self._health = Health(name, settings.retry, limit, clock, uniform)
         self._writes: dict[asyncio.Task[None], Chunk] = {}
         self._opening: asyncio.Task[None] | None = None
         self._age_timer: Timer | None = None
@@ -94,6 +94,11 @@ class Delivery:
     @property
     def state(self) -> State:
         return self._health.state
+
+    @property
+    def since(self) -> int:
+        """When ``state`` began, in nanoseconds since the epoch."""
+        return self._health.since
 
     @property
     def last_error(self) -> str | None:
@@ -375,7 +380,7 @@ class Delivery:
             chunk = self._buffer.take()
             self._settle(chunk, chunk.count, "shutdown")
         await self._close_sink()
-        self._health.state = State.CLOSED
+        self._health.enter(State.CLOSED)
         if self._withdraw is not None:
             self._withdraw()
         return left

@@ -10,6 +10,7 @@ import enum
 import logging
 from collections.abc import Callable
 
+from core.clock import Clock
 from core.errors import SinkError, Throttled, Unavailable
 from sinks.backoff import Backoff
 from sinks.settings import RetrySettings
@@ -27,17 +28,29 @@ class State(enum.Enum):
 
 
 class Health:
-    """``window`` is how many writes may run at a time: ``limit``, halved by every Throttled, then slowly up again."""
+    """``since`` (nanoseconds) is when ``state`` began. ``window`` is how many writes may run at a time: ``limit``,
+    halved by every Throttled, then slowly up again.
+    """
 
-    def __init__(self, name: str, settings: RetrySettings, limit: int, uniform: Callable[[], float]) -> None:
+    def __init__(
+        self, name: str, settings: RetrySettings, limit: int, clock: Clock, uniform: Callable[[], float]
+    ) -> None:
         self.state = State.CONNECTING
+        self.since = clock.now()
         self.last_error: str | None = None
         self.window = limit
         self._name = name
         self._timeout = settings.attempt_timeout
         self._limit = limit
+        self._clock = clock
         self._streak = 0
         self._backoff = Backoff(settings, uniform)
+
+    def enter(self, state: State) -> None:
+        """Be in ``state`` from now on."""
+        if state is not self.state:
+            self.state = state
+            self.since = self._clock.now()
 
     def failed(self, error: Exception, state: State) -> int:
         """Note a failed attempt, after which ``state`` holds; the nanoseconds to wait before the next one."""
@@ -46,7 +59,7 @@ class Health:
             _log.warning("sink %s is unavailable and is tried again: %s", self._name, text)
         if not isinstance(error, SinkError | TimeoutError):
             _log.debug("sink %s: unexpected error", self._name, exc_info=error)
-        self.state = state
+        self.enter(state)
         self.last_error = text
         self._backoff.fail()
         if isinstance(error, Throttled):
@@ -58,7 +71,7 @@ class Health:
         """Note that the far side answered."""
         if self.last_error is not None:
             _log.info("sink %s is available again after %d failed attempts", self._name, self._backoff.failures)
-        self.state = State.CONNECTED
+        self.enter(State.CONNECTED)
         self.last_error = None
         self._backoff.reset()
         # After Throttled the window opens again by one for each window of successes.
