@@ -33,6 +33,10 @@ _SIZE_UNITS: Final = {
     "GiB": 1 << 30,
     "TiB": 1 << 40,
 }
+MASK: Final = "***"
+"""What stands where a secret would."""
+_URL_PASSWORD: Final = re.compile(r"(://[^/?#@:\s]*:)[^/?#\s]*(?=@)")
+_URL_SECRET: Final = re.compile(r"([?&][\w.-]*(?:api_?key|passw|secret|sig|token)[\w.-]*=)[^&#\s]+", re.IGNORECASE)
 _QUANTITY: Final = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?)\s*([A-Za-z]+)").fullmatch
 
 
@@ -137,10 +141,22 @@ class Secret:
         except UnicodeDecodeError:
             raise ValueError(f"the secret's file {self._value} is not UTF-8") from None
 
+    @property
+    def shown(self) -> str | dict[str, str]:
+        """Where it comes from, as a configuration that is shown says it; a text is masked."""
+        return MASK if self._kind == "text" else {self._kind: self._value}
+
     def __repr__(self) -> str:
-        return "Secret(***)" if self._kind == "text" else f"Secret({self._kind}={self._value})"
+        return f"Secret({MASK})" if self._kind == "text" else f"Secret({self._kind}={self._value})"
 
     __str__ = __repr__
+
+
+def mask_urls(text: str) -> str:
+    """``text`` with the passwords and tokens of the URLs in it masked."""
+    if "://" not in text:
+        return text
+    return _URL_SECRET.sub(rf"\1{MASK}", _URL_PASSWORD.sub(rf"\1{MASK}", text))
 
 
 def decode_hook(kind: type[Any], value: Any) -> Any:

@@ -1,7 +1,8 @@
 """The admin server: is the process alive, is it ready, what does it count. HTTP in the service's own event loop.
 
-Paths: ``/`` (links), ``/healthz`` (the loop turns), ``/readyz`` (``?verbose`` gives the reasons), ``/metrics``.
-It reads through the functions it is given and changes nothing. No authentication: bind it to a private address.
+Paths: ``/`` (links), ``/healthz`` (the loop turns), ``/readyz`` (``?verbose``: every component), ``/config`` (what is
+in effect, without secrets), ``/metrics``. It reads through the functions it is given and changes nothing. No
+authentication: bind it to a private address.
 """
 
 from __future__ import annotations
@@ -10,40 +11,45 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
+import msgspec
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from core.errors import ConfigError
 from core.metrics import Metrics
 from core.settings import Bind
 from headrace.exposition import Exposition
-
-Readiness = Callable[[], Mapping[str, str]]
-"""Component -> ``ok``, or why the service is not ready because of it."""
+from headrace.status import Component, is_ready
 
 
-def build(metrics: Metrics, readiness: Readiness, version: str) -> Starlette:
-    """The ASGI application."""
+def build(
+    metrics: Metrics, status: Callable[[], Mapping[str, Component]], config: Callable[[], Any], version: str
+) -> Starlette:
+    """The ASGI application; ``status`` and ``config`` are asked at every request."""
     exposition = Exposition(metrics)
 
     async def index(_: Request) -> Response:
-        links = {"health": "/healthz", "readiness": "/readyz?verbose", "metrics": "/metrics"}
-        return JSONResponse({"service": "headrace", "version": version, "links": links})
+        links = {"health": "/healthz", "readiness": "/readyz?verbose", "config": "/config", "metrics": "/metrics"}
+        return _json({"service": "headrace", "version": version, "links": links})
 
     async def healthz(_: Request) -> Response:
         return PlainTextResponse("ok\n")
 
     async def readyz(request: Request) -> Response:
-        components = readiness()
-        ready = all(state == "ok" for state in components.values())
-        status = 200 if ready else 503
+        components = status()
+        ready = is_ready(components.values())
+        code = 200 if ready else 503
         if "verbose" in request.query_params:
-            return JSONResponse({"ready": ready, "components": dict(components)}, status)
-        return PlainTextResponse("ready\n" if ready else "not ready\n", status)
+            return _json({"ready": ready, "components": components}, code)
+        return PlainTextResponse("ready\n" if ready else "not ready\n", code)
+
+    async def config_page(_: Request) -> Response:
+        return _json(config())
 
     async def metrics_page(request: Request) -> Response:
         body, content_type = exposition.render(request.headers.get("accept", ""))
@@ -54,9 +60,16 @@ def build(metrics: Metrics, readiness: Readiness, version: str) -> Starlette:
             Route("/", index),
             Route("/healthz", healthz),
             Route("/readyz", readyz),
+            Route("/config", config_page),
             Route("/metrics", metrics_page),
         ]
     )
+
+
+def _json(value: Any, status: int = 200) -> Response:
+    """Indented: people read it with curl."""
+    text = msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n"
+    return Response(text, status, media_type="application/json")
 
 
 class _Server(uvicorn.Server):

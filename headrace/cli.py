@@ -34,6 +34,14 @@ def build_parser() -> argparse.ArgumentParser:
 
     check = _command(commands, "check", "check the configuration and all rules, and list every error", _check)
     _add_config(check)
+    check.add_argument("--connect", action="store_true", help="then try every connection and every sink")
+    check.add_argument(
+        "--timeout",
+        type=_duration,
+        default="10s",
+        metavar="DURATION",
+        help="how long one of them may take to answer (default: %(default)s)",
+    )
 
     config = _command(commands, "config", "print the configuration's JSON Schema", _config)
     config.add_argument("--schema", action="store_true", required=True, help="the JSON Schema of headrace.toml")
@@ -95,6 +103,16 @@ def _add_config(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _duration(text: str) -> float:
+    """Seconds; an argparse error that names the units otherwise."""
+    from core.settings import Duration
+
+    try:
+        return Duration.parse(text).seconds
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def _run(arguments: argparse.Namespace) -> int:
     from headrace.process import run
 
@@ -104,7 +122,7 @@ def _run(arguments: argparse.Namespace) -> int:
 def _check(arguments: argparse.Namespace) -> int:
     from headrace.commands import check
 
-    return check(arguments.config)
+    return check(arguments.config, arguments.timeout if arguments.connect else None)
 
 
 def _config(arguments: argparse.Namespace) -> int:  # noqa: ARG001 - the only thing it does so far

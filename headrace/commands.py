@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from core.clock import SystemClock
 from core.errors import ConfigError, RuleError
 from core.message import Message
 from core.metrics import Metrics
 from headrace.config import Config, inspect
+from headrace.connect import connect
 from headrace.decoding import ConfigErrors, Decoder
-from headrace.links import Links
+from headrace.links import LinkPlan, Links
 from headrace.outlets import build_sinks
 from rules.compiler import RuleSet, RuleSource, compile_rules
+from sinks.base import Sink
 
 
-def check(config_file: str) -> int:
-    """Print every error of the configuration and of its rules; 1 if there are any, else a summary."""
+def check(config_file: str, connect_within: float | None = None) -> int:
+    """Print every error of the configuration and of its rules; 1 if there are any, else a summary.
+
+    With ``connect_within`` (seconds) every far side is tried as well; 1 if any fails.
+    """
     survey = inspect(config_file)
     problems = [str(error) for error in survey.errors]
     rules: RuleSet | None = None
@@ -26,17 +33,20 @@ def check(config_file: str) -> int:
         rules = compile_rules([RuleSource(*text) for text in survey.sources], survey.targets)
     except RuleError as error:
         problems += [str(diagnostic) for diagnostic in error.diagnostics]
+    trial: Trial | None = None
     if survey.config is not None:
-        problems += _sink_errors(survey.config, rules or RuleSet())
+        trial = _set_up(survey.config, rules or RuleSet())
+        problems += [str(error) for error in ConfigErrors(trial.links.decoder.errors).errors]
     if problems:
         blocks = "\n\n" if any("\n" in problem for problem in problems) else "\n"
         sys.stderr.write(blocks.join(problems) + "\n")
         count = len(problems)
         sys.stderr.write(f"{blocks[1:]}{count} error{'s' if count > 1 else ''}\n")
         return 1
-    assert survey.config is not None  # noqa: S101 - without errors there is one
-    assert rules is not None  # noqa: S101
     config = survey.config
+    assert config is not None  # noqa: S101 - without errors there is one
+    assert rules is not None  # noqa: S101
+    assert trial is not None  # noqa: S101
     sys.stdout.write(
         f"{config_file}: OK: {len(rules.rules)} rules in {len(config.rules)} files, "
         f"{len(config.listeners)} listeners, {len(config.sinks)} sinks\n"
@@ -44,11 +54,32 @@ def check(config_file: str) -> int:
     unused = [name for name in config.sinks if name not in {rule.target for rule in rules.rules}]
     if unused:
         sys.stdout.write(f"no rule writes to: {', '.join(unused)}\n")
-    return 0
+    used = {spec.connection.name for spec in config.sinks.values() if spec.connection is not None}
+    if idle := [name for name in config.connections if name not in used]:
+        sys.stdout.write(f"nothing uses the connections: {', '.join(idle)}\n")
+    return 0 if connect_within is None else _connect(trial, connect_within)
 
 
-def _sink_errors(config: Config, rules: RuleSet) -> list[str]:
-    """What the sinks object to when they are made; making one opens nothing."""
+class Trial(NamedTuple):
+    """What a configuration would run, made and not opened."""
+
+    links: LinkPlan
+    sinks: Mapping[str, Sink]
+
+
+def _connect(trial: Trial, seconds: float) -> int:
+    sys.stdout.flush()
+    findings = connect(trial.links, trial.sinks, seconds)
+    sys.stdout.write("".join(f"{finding}\n" for finding in findings))
+    failed = sum(not finding.ok for finding in findings)
+    if failed:
+        sys.stdout.flush()
+        sys.stderr.write(f"{failed} of {len(findings)} failed\n")
+    return 1 if failed else 0
+
+
+def _set_up(config: Config, rules: RuleSet) -> Trial:
+    """Connections and sinks as a start would make them; what they object to is in the errors of the decoder."""
 
     def publish(messages: list[Message]) -> None:
         """Nothing is published by a check."""
@@ -56,8 +87,7 @@ def _sink_errors(config: Config, rules: RuleSet) -> list[str]:
     clock = SystemClock()
     decoder = Decoder(config.file, config.base_dir, config.lines)
     links = Links(clock, Metrics()).plan(config, decoder)
-    build_sinks(list(config.sinks.values()), links, rules.schemas_for, clock, publish)
-    return [str(error) for error in ConfigErrors(decoder.errors).errors]
+    return Trial(links, build_sinks(list(config.sinks.values()), links, rules.schemas_for, clock, publish))
 
 
 def explain(file: str, *, code: bool) -> int:

@@ -44,8 +44,11 @@ class Field(NamedTuple):
 @cache
 def field_docs(struct: type[msgspec.Struct]) -> dict[str, str]:
     """The texts under the fields of a struct, as one line each."""
-    body = ast.parse(textwrap.dedent(inspect.getsource(struct))).body[0]
     docs: dict[str, str] = {}
+    for base in struct.__bases__:
+        if base is not msgspec.Struct and issubclass(base, msgspec.Struct):
+            docs |= field_docs(base)
+    body = ast.parse(textwrap.dedent(inspect.getsource(struct))).body[0]
     assert isinstance(body, ast.ClassDef)  # noqa: S101 - the source of a class
     for statement, following in zip(body.body, body.body[1:], strict=False):
         text = following.value if isinstance(following, ast.Expr) else None

@@ -18,6 +18,7 @@ from connections.base import Connection, ConnectionContext
 from core.clock import SECOND, Clock
 from core.errors import ConfigError, HeadraceError, SinkError, Unavailable
 from core.metrics import Metrics
+from core.settings import mask_urls
 from headrace.config import Config
 from headrace.decoding import Decoder
 from headrace.endpoints import ConnectionSpec
@@ -53,7 +54,7 @@ async def attempt(call: Coroutine[Any, Any, Answer], seconds: float) -> Answer:
 
 
 def _line(error: Exception) -> str:
-    return " ".join(str(error).split())
+    return mask_urls(" ".join(str(error).split()))
 
 
 @dataclass(slots=True)

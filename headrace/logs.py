@@ -2,7 +2,8 @@
 
 ``2026-11-23T10:00:00.123Z warning headrace.sinks: sink meter is unavailable ...``. Line breaks inside a message
 are kept visible but indented, so that a line that begins with a date is always an event. Secrets never reach a
-log call: they are :class:`core.settings.Secret` values, whose text is masked.
+log call: they are :class:`core.settings.Secret` values, whose text is masked; a driver may quote a URL, and then its
+password is masked here.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import time
 from collections.abc import Callable
 from typing import TextIO
 
+from core.settings import mask_urls
 from headrace.settings import LogLevel
 
 
@@ -31,7 +33,7 @@ class LineFormatter(logging.Formatter):
             text += f": {type(error).__name__}: {error}"
             if self._debug:
                 text += "\n" + self.formatException(record.exc_info)
-        text = text.replace("\n", "\n  ")
+        text = mask_urls(text).replace("\n", "\n  ")
         return f"{stamp}.{int(record.msecs):03d}Z {record.levelname.lower()} {record.name}: {text}"
 
 

@@ -29,16 +29,17 @@ from core.metrics import Metrics
 from headrace.admin import AdminServer, build
 from headrace.config import Config, load
 from headrace.decoding import ConfigErrors, Decoder
+from headrace.effective import effective
 from headrace.links import LinkPlan, Links
 from headrace.outlets import Outlets
 from headrace.outlets import Plan as OutletPlan
 from headrace.pump import SLICE, Pump
 from headrace.ratelimit import RateLimit, suffix
+from headrace.status import Component, components
 from headrace.version import installed_version
 from rules.compiler import RuleSet, RuleSource, compile_rules
 from rules.runtime import Engine
 from sinks.delivery import Delivery
-from sinks.health import State
 
 _log = logging.getLogger("headrace.service")
 
@@ -139,7 +140,7 @@ class Service:
         _make_data_dir(config)
         plan = self._plan(config)
         if config.admin is not None:
-            application = build(self.metrics, self.readiness, installed_version())
+            application = build(self.metrics, self.status, lambda: effective(self.config), installed_version())
             self._admin = AdminServer(application, config.admin.bind)
             self.ports["admin"] = self._admin.port
         self._access_is_open = True
@@ -203,13 +204,11 @@ class Service:
                 suffix(suppressed),
             )
 
-    def readiness(self) -> Mapping[str, str]:
-        """Component -> ``ok``, or why the service is not ready because of it."""
-        components = {"listeners": "stopping" if self._stopping else "ok" if self.ports else "starting"}
-        for name, outlet in self._outlets.current.items():
-            connecting = outlet.delivery.state is State.CONNECTING and not outlet.spec.optional
-            components[f"sinks.{name}"] = outlet.delivery.last_error or "connecting" if connecting else "ok"
-        return components
+    def status(self) -> Mapping[str, Component]:
+        """Where every component stands."""
+        listening = "stopping" if self._stopping else "listening" if self._listeners.addresses else "starting"
+        listeners = Component(state=listening, ready=listening == "listening")
+        return {"listeners": listeners, **components(self._outlets.current, self._links.current)}
 
     async def reload(self) -> None:
         """Read the file again and apply its rules and sinks; HeadraceError, and nothing has changed, if it is bad."""

@@ -12,6 +12,7 @@ from core.metrics import Metrics
 from core.settings import Bind
 from headrace.admin import AdminServer, build
 from headrace.exposition import Exposition
+from headrace.status import Component
 
 
 async def get(port: int, path: str) -> tuple[int, dict[str, str], str]:
@@ -25,10 +26,14 @@ async def get(port: int, path: str) -> tuple[int, dict[str, str], str]:
 
 
 async def test_the_paths() -> None:
-    components = {"listeners": "ok", "sinks.meter": "connecting"}
+    listeners = Component(state="listening", ready=True)
+    meter = Component(state="connecting", ready=False, last_error="nobody there", connection="connections.db")
+    components = {"listeners": listeners, "sinks.meter": meter, "connections.db": Component(state="down")}
     metrics = Metrics()
     metrics.counter("headrace_test_total", "A test", kind="x").value += 3
-    server = AdminServer(build(metrics, lambda: components, "1.2.3"), Bind("127.0.0.1", 0))
+    server = AdminServer(
+        build(metrics, lambda: components, lambda: {"inbox": {"linger": "5ms"}}, "1.2.3"), Bind("127.0.0.1", 0)
+    )
     server.start()
     try:
         status, _, body = await get(server.port, "/healthz")
@@ -36,8 +41,21 @@ async def test_the_paths() -> None:
         status, _, body = await get(server.port, "/readyz")
         assert (status, body) == (503, "not ready\n")
         status, _, body = await get(server.port, "/readyz?verbose")
-        assert (status, json.loads(body)) == (503, {"ready": False, "components": components})
-        components["sinks.meter"] = "ok"
+        assert status == 503
+        assert json.loads(body) == {
+            "ready": False,
+            "components": {
+                "listeners": {"state": "listening", "ready": True},
+                "sinks.meter": {
+                    "state": "connecting",
+                    "ready": False,
+                    "last_error": "nobody there",
+                    "connection": "connections.db",
+                },
+                "connections.db": {"state": "down"},
+            },
+        }
+        components["sinks.meter"] = Component(state="unavailable", ready=True)
         status, _, body = await get(server.port, "/readyz")
         assert (status, body) == (200, "ready\n")
         status, headers, body = await get(server.port, "/metrics")
@@ -46,6 +64,9 @@ async def test_the_paths() -> None:
         assert 'headrace_test_total{kind="x"} 3.0' in body
         assert "process_resident_memory_bytes" in body
         assert "process_cpu_seconds_total" in body
+        status, headers, body = await get(server.port, "/config")
+        assert (status, headers["content-type"]) == (200, "application/json")
+        assert json.loads(body) == {"inbox": {"linger": "5ms"}}
         status, _, body = await get(server.port, "/")
         assert json.loads(body)["version"] == "1.2.3"
         status, _, _ = await get(server.port, "/nothing")
@@ -58,13 +79,13 @@ async def test_a_port_in_use_is_one_clear_error() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(ConfigError) as caught:
-            AdminServer(build(Metrics(), dict, "0"), Bind("127.0.0.1", port))
+            AdminServer(build(Metrics(), dict, dict, "0"), Bind("127.0.0.1", port))
     assert str(caught.value) == f"admin.bind: cannot listen on 127.0.0.1:{port}: Address already in use"
 
 
 async def test_an_address_that_is_not_ours() -> None:
     with pytest.raises(ConfigError, match=r"cannot listen on 192\.0\.2\.1:0"):
-        AdminServer(build(Metrics(), dict, "0"), Bind("192.0.2.1", 0))
+        AdminServer(build(Metrics(), dict, dict, "0"), Bind("192.0.2.1", 0))
 
 
 def test_the_exposition_is_what_prometheus_parses() -> None:

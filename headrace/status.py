@@ -1,0 +1,74 @@
+"""Where every part of the service stands, for ``/readyz?verbose``: one :class:`Component` each.
+
+Pure: it reads states that others keep. A sink has a say in readiness until it has been reached for the first time,
+unless it is optional; later it buffers. A connection has none of its own: those who use it speak for themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from core.clock import MICROSECOND
+from headrace.links import Link
+from headrace.outlets import Outlet
+from sinks.encoding import rfc3339
+from sinks.health import State
+
+
+class Component(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One part. ``ready`` is false where the service is not ready because of it, and absent where it has no say."""
+
+    state: str
+    ready: bool | None = None
+    since: str | None = None
+    """When ``state`` began: RFC 3339, UTC."""
+    last_error: str | None = None
+    """Why it is not where it should be."""
+    detail: str | None = None
+    """What the far side said about itself."""
+    optional: bool = False
+    connection: str | None = None
+    """The component that this one depends on."""
+    reconnects: int = 0
+
+
+def is_ready(components: Iterable[Component]) -> bool:
+    """Whether nothing keeps the service from being ready."""
+    return all(component.ready is not False for component in components)
+
+
+def of_sink(outlet: Outlet) -> Component:
+    """A sink, from its delivery."""
+    spec, delivery = outlet.spec, outlet.delivery
+    shared = spec.connection is not None and spec.connection.shared
+    return Component(
+        state=delivery.state.value,
+        ready=spec.optional or delivery.state is not State.CONNECTING,
+        since=_instant(delivery.since),
+        last_error=delivery.last_error,
+        optional=spec.optional,
+        connection=f"connections.{spec.connection.name}" if shared and spec.connection else None,
+    )
+
+
+def of_connection(link: Link) -> Component:
+    """A shared connection, from its health checks."""
+    return Component(
+        state=link.state,
+        since=_instant(link.since),
+        last_error=link.last_error,
+        detail=link.detail or None,
+        reconnects=link.reconnects,
+    )
+
+
+def components(outlets: Mapping[str, Outlet], links: Mapping[str, Link]) -> dict[str, Component]:
+    """All sinks and connections, by ``sinks.<name>`` and ``connections.<name>``."""
+    sinks = {f"sinks.{name}": of_sink(outlet) for name, outlet in outlets.items()}
+    return sinks | {f"connections.{name}": of_connection(link) for name, link in links.items()}
+
+
+def _instant(nanoseconds: int) -> str:
+    return rfc3339(nanoseconds // MICROSECOND)
