@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from operator import itemgetter
 from typing import Any, Final
 
 import msgspec
@@ -22,6 +23,7 @@ from sinks.encoding import rfc3339, row_encoder
 _PLACEHOLDER: Final = re.compile(r"\$\{([^{}]*)\}")
 
 Renderer = Callable[[Row], bytes]
+NullableRenderer = Callable[[Row], bytes | None]
 
 
 def render_value(value: Any) -> bytes:
@@ -69,6 +71,19 @@ class Template:
         if text:
             self._parts.append(text.encode())
 
+    def bind_nullable(self, schema: Schema) -> NullableRenderer:
+        """As :meth:`bind`, but a text that is a single placeholder gives None where its value is null or missing."""
+        render = self.bind(schema)
+        if len(self._parts) != 1 or not isinstance(self._parts[0], str) or not self._parts[0]:
+            return render
+        value_of = self._value(self._parts[0], schema)
+
+        def nullable(row: Row) -> bytes | None:
+            value = value_of(row)
+            return None if value is None or value is MISSING else render(row)
+
+        return nullable
+
     def bind(self, schema: Schema) -> Renderer:
         """A function that renders rows of ``schema``; PayloadError for a value that has no text."""
         if self.constant is not None:
@@ -80,23 +95,35 @@ class Template:
         return lambda row: b"".join([part(row) for part in parts])
 
     @staticmethod
-    def _renderer(part: bytes | str, schema: Schema) -> Renderer:
+    def _value(name: str, schema: Schema) -> Callable[[Row], Any]:
+        """A function that gives what a placeholder stands for."""
+        column, *steps = [name] if name in schema.names else name.split(".")
+        if column not in schema.names:
+            return lambda _: MISSING
+        index = schema.names.index(column)
+        if not steps:
+            return itemgetter(index)
+
+        def value(row: Row) -> Any:
+            found = row[index]
+            for key in steps:
+                found = _step(found, key)
+            return found
+
+        return value
+
+    @classmethod
+    def _renderer(cls, part: bytes | str, schema: Schema) -> Renderer:
         if isinstance(part, bytes):
             return lambda _: part
         if not part:
             return row_encoder(schema)
-        column, *steps = [part] if part in schema.names else part.split(".")
-        if column not in schema.names:
-            return lambda _: b"undefined"
-        index = schema.names.index(column)
-        instants = schema.types[index] is Type.TIMESTAMP and not steps
+        value_of = cls._value(part, schema)
+        if part in schema.names and schema.types[schema.names.index(part)] is Type.TIMESTAMP:
 
-        def render(row: Row) -> bytes:
-            value = row[index]
-            for key in steps:
-                value = _step(value, key)
-            if instants and type(value) is int:
-                return rfc3339(value).encode()
-            return render_value(value)
+            def instant(row: Row) -> bytes:
+                value = value_of(row)
+                return rfc3339(value).encode() if type(value) is int else render_value(value)
 
-        return render
+            return instant
+        return lambda row: render_value(value_of(row))

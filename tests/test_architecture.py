@@ -37,7 +37,7 @@ LAWS: Final = {
     "formats": law("msgspec core"),
     "broker": law("msgspec core", lazy="argon2"),
     "rules": law("msgspec core formats sqlglot"),
-    "connections": law("msgspec core", lazy="sqlalchemy psycopg pymysql"),
+    "connections": law("msgspec core", lazy="confluent_kafka kafka psycopg pymysql sqlalchemy"),
     "sinks": law("msgspec core formats connections", lazy="pyarrow sqlalchemy psycopg pymysql zstandard"),
     "gateways": law("msgspec core formats connections"),
     "headrace": law(
@@ -49,6 +49,8 @@ LAWS: Final = {
 # Files of one destination, reached only through its entry point: loading them is the first use of their driver, so
 # it may stand at their top. Nothing else may import them at its top, or the driver would be loaded for everyone.
 DRIVER_FILES: Final = {
+    "connections/kafka/confluent.py": frozenset({"confluent_kafka"}),
+    "connections/kafka/kafkapython.py": frozenset({"kafka"}),
     "connections/sql.py": frozenset({"sqlalchemy"}),
     "sinks/file/parquet.py": frozenset({"pyarrow"}),
     "sinks/sql*.py": frozenset({"sqlalchemy"}),

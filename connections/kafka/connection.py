@@ -1,0 +1,84 @@
+"""A Kafka cluster as a connection: which driver, and how to reach it.
+
+Sinks share the settings; each has a producer of its own, because what waits in a producer belongs to one batch.
+"""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import Any, ClassVar, Final
+
+from connections.base import Connection, ConnectionContext
+from connections.kafka.config import KafkaConfig, OauthBearer, ProducerSettings
+from connections.kafka.driver import Admin, Producer
+from connections.oauth import TokenSource
+from connections.tls import chosen
+from connections.worker import Worker
+from core.errors import ConfigError
+from core.registry import require_driver
+
+_MODULES: Final = {"confluent": ("confluent_kafka", "kafka"), "kafka-python": ("kafka", "kafka-python")}
+
+
+class KafkaConnection(Connection):
+    """An Apache Kafka cluster, or what speaks its protocol."""
+
+    type: ClassVar[str] = "kafka"
+    Config = KafkaConfig
+
+    def __init__(self, config: KafkaConfig, context: ConnectionContext) -> None:
+        super().__init__(config, context)
+        if not config.bootstrap_servers:
+            raise ConfigError("needs at least one broker", path="bootstrap_servers", hint='["kafka:9092"]')
+        self.driver = self._driver(config.driver)
+        tls = chosen(config.tls)
+        tokens = TokenSource(config.sasl) if isinstance(config.sasl, OauthBearer) else None
+        self._adapter: Any
+        if self.driver == "confluent":
+            from connections.kafka import confluent
+
+            self._adapter = (confluent.ConfluentProducer, confluent.ConfluentAdmin)
+            self._client = confluent.client_settings(config, tls, context.base_dir, tokens)
+        else:
+            from connections.kafka import kafkapython
+
+            self._adapter = (kafkapython.KafkaPythonProducer, kafkapython.KafkaPythonAdmin)
+            self._client = kafkapython.client_settings(config, tls, context.base_dir, tokens)
+
+    @staticmethod
+    def _driver(name: str) -> str:
+        if name == "auto":
+            name = next((each for each, (module, _) in _MODULES.items() if find_spec(module)), "confluent")
+        module, extra = _MODULES[name]
+        require_driver(module, extra, "headrace.connections", "kafka")
+        return name
+
+    def producer(self, settings: ProducerSettings, transactional_id: str | None = None) -> Producer:
+        """A producer for one sink. Blocking; SinkError where it cannot be made."""
+        producer: Producer = self._adapter[0](self._client, settings, transactional_id)
+        return producer
+
+    def admin(self) -> Admin:
+        """A client for questions. Blocking; SinkError where the cluster does not answer."""
+        admin: Admin = self._adapter[1](self._client, self.config.request_timeout.seconds)
+        return admin
+
+    async def open(self) -> None:
+        """Nothing is shared but settings."""
+
+    async def close(self) -> None:
+        """Nothing to release."""
+
+    async def check(self) -> str:
+        worker = Worker(f"check of {self.context.name}")
+        try:
+            return f"{await worker.run(self._check)} (driver {self.driver})"
+        finally:
+            worker.stop()
+
+    def _check(self) -> str:
+        admin = self.admin()
+        try:
+            return admin.describe()
+        finally:
+            admin.close()
