@@ -86,7 +86,7 @@ def _set_up(config: Config, rules: RuleSet) -> Trial:
 
     clock = SystemClock()
     decoder = Decoder(config.file, config.base_dir, config.lines)
-    links = Links(clock, Metrics()).plan(config, decoder)
+    links = Links(clock, Metrics()).plan(config.connections, decoder)
     return Trial(links, build_sinks(list(config.sinks.values()), links, rules.schemas_for, clock, publish))
 
 

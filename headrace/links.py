@@ -19,7 +19,6 @@ from core.clock import SECOND, Clock
 from core.errors import ConfigError, HeadraceError, SinkError, Unavailable
 from core.metrics import Metrics
 from core.settings import mask_urls
-from headrace.config import Config
 from headrace.decoding import Decoder
 from headrace.endpoints import ConnectionSpec
 
@@ -144,10 +143,10 @@ class Links:
     def _labelled(self) -> Iterable[tuple[tuple[str, str], Link]]:
         return [((name, link.spec.connection.type), link) for name, link in self.current.items()]
 
-    def plan(self, config: Config, decoder: Decoder) -> LinkPlan:
-        """The connections of ``config``: those that are unchanged, and new ones for the others. Touches nothing."""
+    def plan(self, specs: Mapping[str, ConnectionSpec], decoder: Decoder) -> LinkPlan:
+        """Connections for ``specs``: those that are unchanged, and new ones for the others. Touches nothing."""
         shared: dict[str, Link] = {}
-        for name, spec in config.connections.items():
+        for name, spec in specs.items():
             link = self.current.get(name)
             if link is not None and link.spec.table == spec.table:
                 shared[name] = link

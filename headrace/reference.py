@@ -99,7 +99,9 @@ def _section(title: str, struct: type[msgspec.Struct], intro: str = "", level: i
     if rows:
         parts.append(_table(("key", "type", "default", "meaning"), rows))
     for key, inner in described.subtables(struct):
-        parts += _section(f"`{key}`", inner, level=level + 1)
+        tag = inner.__struct_config__
+        choice = "" if tag.tag is None else f' with `{tag.tag_field} = "{tag.tag}"`'
+        parts += _section(f"`{key}`{choice}", inner, level=level + 1)
     return [part for part in parts if part]
 
 

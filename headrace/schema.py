@@ -48,6 +48,10 @@ def _of(*structs: type[msgspec.Struct]) -> dict[str, Any]:
     properties: dict[str, Any] = {}
     required: list[str] = []
     for struct in structs:
+        tag = struct.__struct_config__
+        if tag.tag is not None:
+            properties[tag.tag_field or "type"] = {"const": tag.tag}
+            required.append(tag.tag_field or "type")
         for field in fields(struct):
             description = {"description": field.doc} if field.doc else {}
             properties[field.name] = {**_value(field.type), **description}

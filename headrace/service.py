@@ -165,7 +165,7 @@ class Service:
         """Make what is new in ``config``; HeadraceError, and nothing has changed, where anything is wrong with it."""
         rules = compile_config(config)
         decoder = Decoder(config.file, config.base_dir, config.lines)
-        links = self._links.plan(config, decoder)
+        links = self._links.plan(config.connections, decoder)
         outlets = self._outlets.plan(config, links, rules.schemas_for)
         if decoder.errors:
             raise ConfigErrors(decoder.errors)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.clock import SECOND
-from core.settings import Bind, Duration, Secret, Size, decode_hook
+from core.settings import Bind, Duration, Secret, Size, decode_hook, mask_urls
 
 
 @pytest.mark.parametrize(
@@ -171,3 +171,28 @@ def test_sections_are_decoded_with_the_hook() -> None:
         msgspec.convert({"wait": 5}, Section, dec_hook=decode_hook)
     with pytest.raises(TypeError, match="no setting is of type complex"):
         decode_hook(complex, 1)
+
+
+def test_where_a_secret_comes_from_may_be_shown() -> None:
+    assert Secret.parse("x").shown == "***"
+    assert Secret.parse({"env": "NAME"}).shown == {"env": "NAME"}
+    assert Secret.parse({"file": "path"}).shown == {"file": "path"}
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ("postgresql://me:hunter2@db:5432/x", "postgresql://me:***@db:5432/x"),
+        (
+            "cannot reach http://me:hun:t@er2@db/, nor mqtt://:hunter2@x",
+            "cannot reach http://me:***@db/, nor mqtt://:***@x",
+        ),
+        ("https://x/?access_token=hunter2&a=1#b", "https://x/?access_token=***&a=1#b"),
+        ("https://x/?a=1&apikey=hunter2", "https://x/?a=1&apikey=***"),
+        ("https://host:80/a@b:c@d", "https://host:80/a@b:c@d"),
+        ("sqlite:///data/x.db", "sqlite:///data/x.db"),
+        ("user:password@host is no URL", "user:password@host is no URL"),
+    ],
+)
+def test_passwords_and_tokens_in_urls_are_masked(text: str, masked: str) -> None:
+    assert mask_urls(text) == masked

@@ -5,7 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.headrace.far_sides import world
 from tests.headrace.live import Client, Folder, Headrace
+
+__all__ = ["world"]
 
 
 @pytest.fixture

@@ -31,7 +31,16 @@ def test_values_with_units_and_secrets() -> None:
     built = schema.build()
     assert built["properties"]["shutdown_timeout"]["type"] == "string"
     assert "description" in built["properties"]["shutdown_timeout"]
-    [connection] = built["properties"]["connections"]["additionalProperties"]["anyOf"]
-    assert connection["properties"]["type"] == {"const": "sql"}
-    assert connection["required"] == ["type", "url"]
+    connections = built["properties"]["connections"]["additionalProperties"]["anyOf"]
+    kinds = {connection["properties"]["type"]["const"]: connection for connection in connections}
+    assert kinds["sql"]["required"] == ["type", "url"]
+    assert kinds["sql"]["properties"]["health_check"]["type"] == "string"
+    inline, connected = [
+        sink
+        for sink in built["properties"]["sinks"]["additionalProperties"]["anyOf"]
+        if sink["properties"]["type"]["const"] == "sql"
+    ]
+    assert inline["required"] == ["type", "table", "url"]
+    assert connected["required"] == ["connection", "table"]
+    assert "url" not in connected["properties"]
     assert built["properties"]["inbox"]["properties"]["max_messages"]["minimum"] == 1
