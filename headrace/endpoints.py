@@ -109,9 +109,12 @@ class EndpointReader:
         found = self._load(connection_types(), choice.type, (*path, "type"))
         if found is None:
             return None
-        own = {key: item for key, item in table.items() if key not in _names(ConnectionChoice)}
-        config = self._decoder.struct(found.Config, own, path)
-        if config is None:
+        before = len(self._decoder.errors)
+        known = _names(ConnectionChoice) | _names(found.Config)
+        for key in [key for key in table if key not in known]:
+            self._decoder.unknown(path, key, known)
+        config = self._decoder.struct(found.Config, _part(table, found.Config), path)
+        if len(self._decoder.errors) > before or config is None:
             return None
         return ConnectionSpec(str(path[-1]), path, found, config, choice.health_check, table)
 
