@@ -49,6 +49,11 @@ class Connection(ABC):
         self._users: set[object] = set()
         self._changing = asyncio.Lock()
 
+    @property
+    def in_use(self) -> bool:
+        """Whether anybody has joined and not left."""
+        return bool(self._users)
+
     async def join(self, user: object) -> None:
         """Count ``user`` (a sink or source, by identity) in and open for the first one; raises what ``open`` raises."""
         async with self._changing:

@@ -61,10 +61,6 @@ class FakeConnection(Connection):
         self.open_count = self.close_count = 0
         self.world.made.append(self)
 
-    @property
-    def is_open(self) -> bool:
-        return bool(self._users)
-
     async def open(self) -> None:
         self.open_count += 1
 

@@ -35,7 +35,7 @@ def test_all_that_answers(world: World, tmp_path: Path, capsys: Capture) -> None
         "sinks.out: ok",
     ]
     assert [sink.rows for sink in world.sinks] == [[], []]
-    assert not any(connection.is_open for connection in world.made)
+    assert not any(connection.in_use for connection in world.made)
 
 
 def test_each_that_fails_is_named(world: World, tmp_path: Path, capsys: Capture) -> None:

@@ -84,7 +84,7 @@ async def test_a_connection_that_has_changed_is_a_new_one_for_all_its_sinks(worl
         await reload(service, DB.replace("here", "elsewhere") + TWO + keep)
         await until(lambda: connected(service, "a", "b"))
         old, new = world.of("db")
-        await until(lambda: not old.is_open)
+        await until(lambda: not old.in_use)
         assert (old.open_count, old.close_count, new.open_count, new.close_count) == (1, 1, 1, 0)
         assert [sink.context.name for sink in world.sinks] == ["a", "b", "keep", "a", "b"]
         assert len(world.of("sinks.keep")) == 1
@@ -95,7 +95,7 @@ async def test_a_connection_that_is_gone_closes(world: World, tmp_path: Path) ->
         await until(lambda: connected(service, "a", "b"))
         await reload(service, '[sinks.a]\ntype = "null"\n')
         [shared] = world.of("db")
-        await until(lambda: not shared.is_open)
+        await until(lambda: not shared.in_use)
         assert shared.close_count == 1
         assert metric(service, "headrace_connection_connected", "db", "fake") is None
         assert "connections.db" not in service.status()
@@ -109,7 +109,7 @@ async def test_a_failed_reload_leaves_connections_as_they_are(world: World, tmp_
                 service, DB.replace("here", "elsewhere") + TWO + '[sinks.c]\nconnection = "db"\nbox = "none"\n'
             )
         old, new = world.of("db")
-        assert old.is_open
+        assert old.in_use
         assert not new.open_count
         assert connected(service, "a", "b")
 

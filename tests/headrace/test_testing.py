@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import io
 import sqlite3
@@ -14,14 +15,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from connections.base import ConnectionContext
+from connections.base import Connection, ConnectionContext
 from connections.sql import SqlConfig, SqlConnection
-from core.errors import PayloadError, Rejected
+from core.errors import PayloadError, Rejected, SinkError, Unavailable
 from core.message import MISSING, Batch, Message, Row, Type
 from core.settings import Secret
 from formats.base import Codec
 from formats.json import JsonCodec, decode_document, encode_document
-from headrace.testing import CodecContract, SinkContract
+from headrace.testing import PLAIN, CodecContract, ConnectionContract, SinkContract, batch
 from sinks.base import Sink, SinkContext
 from sinks.console import ConsoleSink
 from sinks.encoding import rfc3339
@@ -116,6 +117,21 @@ class TestSqlite(SinkContract):
         return (None, f"no id {identity}", 1.0)
 
 
+class TestSqliteConnection(ConnectionContract):
+    @pytest.fixture(autouse=True)
+    def folder(self, tmp_path: Path) -> None:
+        self.path = tmp_path
+
+    def make_connection(self, context: ConnectionContext) -> Connection:
+        return self.at(self.path / "rows.db", context)
+
+    def make_unreachable(self, context: ConnectionContext) -> Connection:
+        return self.at(self.path, context)  # a folder
+
+    def at(self, path: Path, context: ConnectionContext) -> Connection:
+        return SqlConnection(SqlConfig(url=Secret.parse(f"sqlite:///{path}")), context)
+
+
 class TestJson(CodecContract):
     def make_codec(self) -> Codec:
         return JsonCodec()
@@ -193,13 +209,29 @@ class Swallower(Keeper):
         self.keep(batch, [row for row in batch.rows if "bad" not in row])
 
 
+class Joiner(Keeper):
+    """Never leaves its connection."""
+
+    async def open(self) -> None:
+        connection: Connection = TestSqliteConnection().at(Path(), ConnectionContext(name="c", base_dir=Path()))
+        self.context = with_changes(self.context, connection=connection)
+        await connection.join(self)
+
+
+class Prober(Keeper):
+    """Checks by writing."""
+
+    async def check(self) -> None:
+        self.keep(batch(PLAIN, [(0, "test", 1.0)]), [(0, "test", 1.0)])
+
+
 def failures(contract: object) -> set[str]:
     failed: set[str] = set()
     for name in dir(contract):
         if name.startswith("test_"):
             try:
                 getattr(contract, name)()
-            except (AssertionError, AttributeError):
+            except (AssertionError, AttributeError, SinkError, OSError):
                 failed.add(name)
     return failed
 
@@ -225,10 +257,108 @@ class Fresh(Faulty):
         (Stringer, "test_null_and_missing_arrive"),
         (OnceOnly, "test_closing_twice_and_before_opening_is_harmless"),
         (Swallower, "test_a_bad_row_never_blocks_a_good_one"),
+        (Joiner, "test_a_row_arrives"),
+        (Prober, "test_a_check_writes_nothing"),
     ],
 )
 def test_faulty_sinks_are_caught(fault: type[Sink], caught_by: str) -> None:
     assert caught_by in failures(Fresh(fault))
+
+
+class Line(Connection):
+    """No fault: a line to ``address`` with a password."""
+
+    type = "line"
+
+    class Config(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+        address: str
+        password: Secret = Secret.parse("hunter2")
+
+    async def open(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+    async def check(self) -> str:
+        if self.config.address == "nowhere":
+            raise Unavailable("nobody answers")
+        return "Line 1.0"
+
+
+class Talkative(Line):
+    async def check(self) -> str:
+        return "Line 1.0\nready"
+
+
+class Blabber(Line):
+    async def check(self) -> str:
+        await super().check()
+        return f"Line 1.0, {self.config.password.reveal()}"
+
+
+class Optimist(Line):
+    async def check(self) -> str:
+        return "it will be there"
+
+
+class Careless(Line):
+    async def check(self) -> str:
+        if self.config.address == "nowhere":
+            raise OSError("no route to host")
+        return "Line 1.0"
+
+
+class Hasty(Line):
+    async def leave(self, user: object) -> None:
+        self._users.clear()
+        await self.close()
+
+
+class Sensitive(Line):
+    def __init__(self, config: Line.Config, context: ConnectionContext) -> None:
+        super().__init__(config, context)
+        self.broken = False
+
+    async def check(self) -> str:
+        if self.broken:
+            raise Unavailable("it is broken")
+        try:
+            await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            self.broken = True
+            raise
+        return await super().check()
+
+
+class LineContract(ConnectionContract):
+    secrets = ("hunter2",)
+
+    def __init__(self, fault: type[Line]) -> None:
+        self.fault = fault
+
+    def make_connection(self, context: ConnectionContext) -> Connection:
+        return self.fault(self.fault.Config(address="here"), context)
+
+    def make_unreachable(self, context: ConnectionContext) -> Connection:
+        return self.fault(self.fault.Config(address="nowhere"), context)
+
+
+def test_a_faultless_connection_passes() -> None:
+    assert failures(LineContract(Line)) == set()
+
+
+@pytest.mark.parametrize(
+    ("fault", "caught_by"),
+    [
+        (Talkative, "test_a_check_answers_in_one_line_whether_it_is_open_or_not"),
+        (Blabber, "test_a_check_answers_in_one_line_whether_it_is_open_or_not"),
+        (Optimist, "test_a_check_in_vain_says_why"),
+        (Careless, "test_a_check_in_vain_says_why"),
+        (Hasty, "test_it_is_open_as_long_as_anybody_uses_it"),
+        (Sensitive, "test_a_cancelled_check_leaves_it_usable"),
+    ],
+)
+def test_faulty_connections_are_caught(fault: type[Line], caught_by: str) -> None:
+    assert caught_by in failures(LineContract(fault))
 
 
 def test_a_codec_that_raises_anything_else_is_caught() -> None:
