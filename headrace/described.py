@@ -95,7 +95,8 @@ def describe(kind: Any) -> str:
         ]
         return " ".join([describe(arguments[0]), *bounds])
     if origin in (Union, types.UnionType):
-        return " or ".join(describe(member) for member in arguments if member is not type(None))
+        members = dict.fromkeys(describe(member) for member in arguments if member is not type(None))
+        return " or ".join(members)
     if origin is Literal:
         return ", ".join(f"`{toml(choice)}`" for choice in arguments)
     if origin in (list, tuple):
@@ -128,4 +129,4 @@ def subtables(struct: type[msgspec.Struct]) -> Iterator[tuple[str, type[msgspec.
             kind = stack.pop()
             if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
                 yield field.encode_name, kind
-            stack.extend(argument for argument in get_args(kind) if argument is not type(None))
+            stack.extend(argument for argument in reversed(get_args(kind)) if argument is not type(None))
