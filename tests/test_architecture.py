@@ -37,7 +37,7 @@ LAWS: Final = {
     "formats": law("msgspec core"),
     "broker": law("msgspec core", lazy="argon2"),
     "rules": law("msgspec core formats sqlglot"),
-    "connections": law("msgspec core", lazy="confluent_kafka kafka psycopg pymysql sqlalchemy"),
+    "connections": law("msgspec core", lazy="confluent_kafka kafka paho psycopg pymysql sqlalchemy"),
     "sinks": law("msgspec core formats connections", lazy="pyarrow sqlalchemy psycopg pymysql zstandard"),
     "gateways": law("msgspec core formats connections"),
     "headrace": law(
@@ -51,6 +51,8 @@ LAWS: Final = {
 DRIVER_FILES: Final = {
     "connections/kafka/confluent.py": frozenset({"confluent_kafka"}),
     "connections/kafka/kafkapython.py": frozenset({"kafka"}),
+    "connections/mqtt/client.py": frozenset({"paho"}),
+    "connections/mqtt/driver.py": frozenset({"paho"}),
     "connections/sql.py": frozenset({"sqlalchemy"}),
     "sinks/file/parquet.py": frozenset({"pyarrow"}),
     "sinks/sql*.py": frozenset({"sqlalchemy"}),

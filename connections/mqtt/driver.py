@@ -1,0 +1,180 @@
+"""paho as a bridge needs it: over a :class:`Channel`, and with the handshakes of QoS 1 and 2 done in full.
+
+Five of paho's inner methods are replaced. They lack the reason in a PUBREC, a PUBREC that is only sent when the message
+is safe, and the answer to a PUBREL that was repeated; and they spend more on an acknowledgement than on its message.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, Final
+
+import paho.mqtt.client as paho
+from paho.mqtt import properties as paho_properties
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
+from paho.mqtt.packettypes import PacketTypes
+
+from connections.mqtt.channel import Channel
+from connections.mqtt.config import MqttConfig
+
+Properties: Any = paho_properties.Properties  # it has no types
+Received = paho.MQTTMessage
+OK: Final = MQTTErrorCode.MQTT_ERR_SUCCESS
+_PROPERTIES: Final = {
+    "payload_format_indicator": "PayloadFormatIndicator",
+    "message_expiry_interval": "MessageExpiryInterval",
+    "content_type": "ContentType",
+    "response_topic": "ResponseTopic",
+    "correlation_data": "CorrelationData",
+    "user_properties": "UserProperty",
+}
+"""The properties of a message by their names here and in paho."""
+
+
+class Packed:
+    """Properties as bytes, for any number of messages: paho takes tens of microseconds for each."""
+
+    __slots__ = ("_bytes",)
+
+    def __init__(self, properties: Any) -> None:
+        self._bytes: bytes = properties.pack()
+
+    def __len__(self) -> int:
+        return len(self._bytes)
+
+    def pack(self) -> bytes:
+        return self._bytes
+
+
+@lru_cache(4_096)
+def pack(properties: tuple[tuple[str, Any], ...]) -> Packed:
+    """Pairs of a property's name and value; ``user_properties`` is a tuple of pairs. ValueError for a bad value."""
+    found = Properties(PacketTypes.PUBLISH)
+    try:
+        for name, value in properties:
+            setattr(found, _PROPERTIES[name], list(value) if name == "user_properties" else value)
+        return Packed(found)
+    except Exception as error:  # noqa: BLE001 - of any kind, down to struct.error
+        raise ValueError(f"a property of the message cannot be sent: {error}") from None
+
+
+def unpack(message: Received) -> dict[str, Any] | None:
+    """The properties of a message by their names here; None where it has none."""
+    given = message.properties
+    if given is None:
+        return None
+    return {name: getattr(given, theirs) for name, theirs in _PROPERTIES.items() if hasattr(given, theirs)} or None
+
+
+class Driver(paho.Client):
+    """paho over a channel, with the handshakes of QoS 1 and 2 that a bridge needs."""
+
+    channel: Channel
+    on_ack: Callable[[int, int, str], None]
+    on_received: Callable[[Received], None]
+
+    def __init__(self, config: MqttConfig, client_id: str, *, clean: bool) -> None:
+        version = paho.MQTTv5 if config.version == "5" else paho.MQTTv311
+        super().__init__(
+            CallbackAPIVersion.VERSION2,
+            client_id,
+            clean_session=None if config.version == "5" else clean,
+            protocol=version,
+            reconnect_on_failure=False,
+            manual_ack=True,
+        )
+        self.max_inflight_messages = 0  # whoever publishes keeps to the limit; paho's way is quadratic
+        self._confirmed: set[int] = set()
+        self._arrived: tuple[int, bool] | None = None
+
+    def _create_socket(self) -> Any:
+        return self.channel
+
+    @property
+    def outstanding(self) -> int:
+        return len(self._out_messages)
+
+    def forget_session(self) -> None:
+        """The broker has none: what is under way is published anew, what was received is no repetition."""
+        self._in_messages.clear()
+        self._confirmed.clear()
+        for message in self._out_messages.values():
+            message.state = paho.mqtt_ms_publish
+            message.dup = False
+
+    def _refusal(self) -> tuple[int, str]:
+        """The reason code in the packet at hand, and the broker's own words where it has any."""
+        packet = self._in_packet["packet"]
+        code = packet[2] if len(packet) > 2 else 0
+        if code < 0x80 or len(packet) < 4:
+            return code, ""
+        properties = Properties(PacketTypes.PUBACK)
+        with contextlib.suppress(Exception):  # it is only an explanation
+            properties.unpack(bytes(packet[3:]))
+        return code, str(getattr(properties, "ReasonString", ""))
+
+    def _packet_id(self) -> int:
+        return int.from_bytes(self._in_packet["packet"][:2], "big")
+
+    def _settle(self, packet_id: int, code: int, detail: str) -> None:
+        if self._out_messages.pop(packet_id, None) is not None:
+            self._inflight_messages -= 1
+            self.on_ack(packet_id, code, detail)
+
+    def _handle_pubackcomp(self, cmd: Any) -> MQTTErrorCode:
+        code, detail = self._refusal()
+        # Packet Identifier not found in PUBCOMP: the message was released before, and the answer lost.
+        self._settle(self._packet_id(), 0 if cmd == "PUBCOMP" and code == 0x92 else code, detail)
+        return OK
+
+    def _handle_pubrec(self) -> MQTTErrorCode:
+        code, detail = self._refusal()
+        packet_id = self._packet_id()
+        if code >= 0x80:
+            self._settle(packet_id, code, detail)
+            return OK
+        message = self._out_messages.get(packet_id)
+        if message is not None:
+            message.state = paho.mqtt_ms_wait_for_pubcomp
+        return self._send_pubrel(packet_id)
+
+    # A message of QoS 2 is handed on when it comes, and what comes again with its packet id is not. paho would answer
+    # at once, and hand it on when it is released.
+
+    def _send_pubrec(self, mid: int) -> MQTTErrorCode:
+        self._arrived = (mid, mid in self._in_messages)
+        return OK
+
+    def _handle_publish(self) -> MQTTErrorCode:
+        self._arrived = None
+        result = super()._handle_publish()
+        if self._arrived is not None:
+            packet_id, again = self._arrived
+            if not again:
+                self.on_received(self._in_messages[packet_id])
+            elif packet_id in self._confirmed:
+                super()._send_pubrec(packet_id)
+        return result
+
+    def _handle_on_message(self, message: Received) -> None:
+        self.on_received(message)
+
+    def confirm(self, packet_id: int, qos: int) -> None:
+        """Acknowledge a message that is safe."""
+        if qos == 1:
+            self._send_puback(packet_id)
+        elif packet_id in self._in_messages:
+            self._confirmed.add(packet_id)
+            super()._send_pubrec(packet_id)
+
+    def discard(self, packet_id: int) -> None:
+        """Forget a message that was never confirmed: the broker sends it again."""
+        self._in_messages.pop(packet_id, None)
+
+    def _handle_pubrel(self) -> MQTTErrorCode:
+        packet_id = self._packet_id()
+        self._in_messages.pop(packet_id, None)
+        self._confirmed.discard(packet_id)
+        return self._send_pubcomp(packet_id)

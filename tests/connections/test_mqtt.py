@@ -1,0 +1,152 @@
+"""MQTT connections: what their settings say, what a check answers, and how a broker's refusals are told."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from connections.base import Connection, ConnectionContext
+from connections.mqtt.client import MqttClient
+from connections.mqtt.config import MqttConfig, verdict, words
+from connections.mqtt.connection import MqttConnection
+from connections.mqtt.driver import pack
+from connections.mqtt.listener import Listener
+from core.errors import ConfigError, Unavailable
+from core.settings import decode_hook
+from headrace.testing import ConnectionContract
+from tests.servers import Mosquitto, free_port
+
+
+def connection(port: int, context: ConnectionContext | None = None, **settings: Any) -> MqttConnection:
+    context = context or ConnectionContext(name="remote", base_dir=Path())
+    given = {"host": "127.0.0.1", "port": port, **settings}
+    return MqttConnection(msgspec.convert(given, MqttConfig, dec_hook=decode_hook), context)
+
+
+@pytest.mark.integration
+class TestMqtt(ConnectionContract):
+    secrets = ("s3cret",)
+
+    @pytest.fixture(autouse=True)
+    def broker(self, mosquitto: Mosquitto) -> None:
+        self.port = mosquitto.port
+
+    def make_connection(self, context: ConnectionContext) -> Connection:
+        return connection(self.port, context, user="somebody", password="s3cret")
+
+    def make_unreachable(self, context: ConnectionContext) -> Connection:
+        return connection(free_port(), context, user="somebody", password="s3cret")
+
+
+class TestMqtt311(TestMqtt):
+    def make_connection(self, context: ConnectionContext) -> Connection:
+        return connection(self.port, context, version="3.1.1")
+
+
+@pytest.mark.parametrize("settings", [{"password": "x"}, {"client_id": ""}])
+def test_wrong_settings(settings: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        connection(1883, **settings)
+    assert caught.value.path in settings
+
+
+def test_reason_codes_are_told_in_words() -> None:
+    assert words(0x87) == "not authorized (0x87)"
+    assert words(0x97, "ten a second") == "quota exceeded (0x97): ten a second"
+    assert words(0xFE) == "refused (0xFE)"
+    assert [verdict(code) for code in (0, 0x10, 0x80, 0x87, 0x90, 0x95, 0x97)] == [
+        *("done", "done", "again", "again", "never", "never", "slower")
+    ]
+
+
+def test_properties_are_packed_once() -> None:
+    given = (("content_type", "text/plain"), ("user_properties", (("a", "1"), ("a", "2"))))
+    packed = pack(given)
+    assert pack(given) is packed
+    assert packed.pack() == b"\x1b\x03\x00\x0atext/plain\x26\x00\x01a\x00\x011\x26\x00\x01a\x00\x012"
+    with pytest.raises(ValueError, match="cannot be sent"):
+        pack((("payload_format_indicator", 7),))
+
+
+class _Answering(asyncio.Protocol):
+    """Answers the first packet with given bytes."""
+
+    def __init__(self, answer: bytes) -> None:
+        self.answer = answer
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self.transport.write(self.answer)
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (b"\x20\x03\x00\x86\x00", r"bad user name or password \(0x86\)"),
+        (b"\x20\x0b\x00\x87\x08\x1f\x00\x05not u", r"not authorized \(0x87\): not u"),
+        (b"\xff\xff\xff\xff\xff\xff", "connection"),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "does not answer"),
+        (b"", "does not answer within 300ms"),
+    ],
+)
+async def test_what_a_broker_answers_instead_of_a_welcome(answer: bytes, reason: str) -> None:
+    server = await asyncio.get_running_loop().create_server(lambda: _Answering(answer), "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(Unavailable, match=reason):
+            await connection(port, connect_timeout="300ms").check()
+
+
+class Heard(Listener):
+    """Keeps what it hears."""
+
+    def __init__(self) -> None:
+        self.acks: list[tuple[int, int]] = []
+        self.messages: list[Any] = []
+        self.ends: list[str] = []
+
+    def acknowledged(self, packet_id: int, code: int, detail: str) -> None:
+        self.acks.append((packet_id, code))
+
+    def received(self, message: Any) -> None:
+        self.messages.append(message)
+
+    def lost(self, reason: str) -> None:
+        self.ends.append(reason)
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Wait until something is so; TimeoutError after half a minute."""
+    async with asyncio.timeout(30):
+        while not condition():  # noqa: ASYNC110 - what it waits for happens in another process
+            await asyncio.sleep(0.005)
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("version", ["5", "3.1.1"])
+@pytest.mark.parametrize("qos", [1, 2])
+async def test_messages_there_and_back(mosquitto: Mosquitto, version: str, qos: int) -> None:
+    heard = Heard()
+    one = connection(mosquitto.port, version=version, clean_start=True)
+    client: MqttClient = one.client(f"there-and-back-{version}-{qos}", heard)
+    await client.connect()
+    topic = f"back/{version}/{qos}"
+    await client.subscribe([(topic, qos)])
+    ids = [client.publish(topic, b"%d" % number, qos, False, None) for number in range(50)]
+    await until(lambda: len(heard.acks) == 50 and len(heard.messages) == 50)
+    assert heard.acks == [(packet_id, 0) for packet_id in ids]
+    assert client.outstanding == 0
+    assert [message.payload for message in heard.messages] == [b"%d" % number for number in range(50)]
+    assert [message.qos for message in heard.messages] == [qos] * 50
+    for message in heard.messages:
+        client.confirm(message.mid, message.qos, client.epoch)
+    await client.disconnect()
+    await client.disconnect()
+    assert heard.ends == []
