@@ -71,12 +71,18 @@ class Template:
         if text:
             self._parts.append(text.encode())
 
+    def bind_value(self, schema: Schema) -> Callable[[Row], Any] | None:
+        """A function that gives the value itself, where the text is a single placeholder with a name; else None."""
+        if len(self._parts) != 1 or not isinstance(self._parts[0], str) or not self._parts[0]:
+            return None
+        return self._value(self._parts[0], schema)
+
     def bind_nullable(self, schema: Schema) -> NullableRenderer:
         """As :meth:`bind`, but a text that is a single placeholder gives None where its value is null or missing."""
         render = self.bind(schema)
-        if len(self._parts) != 1 or not isinstance(self._parts[0], str) or not self._parts[0]:
+        value_of = self.bind_value(schema)
+        if value_of is None:
             return render
-        value_of = self._value(self._parts[0], schema)
 
         def nullable(row: Row) -> bytes | None:
             value = value_of(row)

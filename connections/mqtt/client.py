@@ -35,8 +35,16 @@ class MqttClient:
     """A client of one broker, on one event loop; ``listener`` hears what becomes of it."""
 
     def __init__(
-        self, config: MqttConfig, tls: ssl.SSLContext | None, client_id: str, listener: Listener, *, clean: bool
+        self,
+        config: MqttConfig,
+        tls: ssl.SSLContext | None,
+        client_id: str,
+        listener: Listener,
+        *,
+        clean: bool,
+        fresh: bool,
     ) -> None:
+        """``clean`` never resumes a session; ``fresh`` not one that another process has left behind."""
         self.config = config
         self.client_id = client_id
         self.port = config.port or (8883 if tls is not None else 1883)
@@ -54,6 +62,7 @@ class MqttClient:
         self._tls = tls
         self._listener = listener
         self._clean = clean
+        self._fresh = fresh and not clean
         self._paho = Driver(config, client_id, clean=clean)
         self._paho.on_ack = listener.acknowledged
         self._paho.on_received = listener.received
@@ -92,6 +101,12 @@ class MqttClient:
     async def _connect(self) -> None:
         loop = asyncio.get_running_loop()
         config = self.config
+        if self._fresh and config.version != "5":  # there, only a clean session ends one
+            last = MqttClient(config, self._tls, self.client_id, Listener(), clean=True, fresh=False)
+            try:
+                await last._connect()
+            finally:
+                await last.disconnect()
         channel = Channel(self._read, self._listener.room)
         await loop.create_connection(lambda: channel, config.host, self.port, ssl=self._tls)
         self._channel = self._paho.channel = channel
@@ -102,12 +117,15 @@ class MqttClient:
             properties.ReceiveMaximum = config.max_in_flight
             if not self._clean:
                 properties.SessionExpiryInterval = min(round(config.session_expiry.seconds), 0xFFFF_FFFF)
-            self._paho.connect_async(config.host, self.port, keepalive, clean_start=self._clean, properties=properties)
+            self._paho.connect_async(
+                config.host, self.port, keepalive, clean_start=self._clean or self._fresh, properties=properties
+            )
         else:
             self._paho.connect_async(config.host, self.port, keepalive)
         self._answer = loop.create_future()
         self._paho.reconnect()
         await self._answer
+        self._fresh = False
 
     def _password(self) -> str | None:
         try:
@@ -169,6 +187,8 @@ class MqttClient:
 
     def _gone(self, reason: str, code: int = 0) -> None:
         was_connected, answer = self.connected, self._answer
+        if self._channel is None:  # we have left
+            return
         self.last_code = code
         self._drop()
         if answer is not None and not answer.done():
@@ -211,6 +231,11 @@ class MqttClient:
         packed: Any = properties
         return self._paho.publish(topic, payload, qos, retain, packed).mid
 
+    def forget(self) -> None:
+        """Give up what is under way and start the next connection with a new session."""
+        self._paho.drop_pending()
+        self._fresh = not self._clean
+
     def confirm(self, packet_id: int, qos: int, epoch: int) -> None:
         """Acknowledge a received message, if the connection is still that of ``epoch``."""
         if self.connected and epoch == self.epoch:
@@ -244,13 +269,16 @@ class MqttClient:
 
     async def disconnect(self) -> None:
         """Say goodbye and close; the broker keeps the session. Harmless where there is no connection."""
-        channel = self._channel
-        if channel is not None and self.connected:
-            self.connected = False
-            self._paho.disconnect()
+        channel, self._channel = self._channel, None
+        if channel is None:
+            return
+        was_connected = self.connected
+        self._drop()
+        if was_connected:
+            self._paho.disconnect()  # which closes the channel behind it
             channel.close()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(asyncio.shield(channel.closed), _DISCONNECT_SECONDS)
-        self._drop()
-        if channel is not None:
-            await channel.closed
+        channel.abort()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.shield(channel.closed), _DISCONNECT_SECONDS)

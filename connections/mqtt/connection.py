@@ -37,12 +37,16 @@ class MqttConnection(Connection):
         self._tls = None if tls is None else make_context(tls, context.base_dir)
         self.mark = secrets.token_hex(4)
 
-    def client(self, user: str, listener: Listener) -> MqttClient:
-        """A client for one sink or source; ``user`` tells its client id from those of others."""
+    def client(self, user: str, listener: Listener, *, fresh: bool) -> MqttClient:
+        """A client for one sink or source; ``user`` tells its client id from those of others.
+
+        Who publishes starts ``fresh``: in a session that an earlier process has left, its packet ids would mean that
+        process's messages. Who receives resumes that session, for what was kept in it.
+        """
         from connections.mqtt.client import MqttClient
 
         client_id = f"{self.config.client_id}-{user}"
-        return MqttClient(self.config, self._tls, client_id, listener, clean=self.config.clean_start)
+        return MqttClient(self.config, self._tls, client_id, listener, clean=self.config.clean_start, fresh=fresh)
 
     async def open(self) -> None:
         """Nothing is shared but the settings."""
@@ -55,7 +59,7 @@ class MqttConnection(Connection):
         from connections.mqtt.client import MqttClient
 
         client_id = f"{self.config.client_id}-check-{secrets.token_hex(4)}"
-        client = MqttClient(self.config, self._tls, client_id, Listener(), clean=True)
+        client = MqttClient(self.config, self._tls, client_id, Listener(), clean=True, fresh=False)
         try:
             await client.connect()
             return (

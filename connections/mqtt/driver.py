@@ -96,6 +96,10 @@ class Driver(paho.Client):
     def outstanding(self) -> int:
         return len(self._out_messages)
 
+    def drop_pending(self) -> None:
+        """Forget what is under way."""
+        self._out_messages.clear()
+
     def forget_session(self) -> None:
         """The broker has none: what is under way is published anew, what was received is no repetition."""
         self._in_messages.clear()

@@ -134,8 +134,8 @@ async def until(condition: Callable[[], object]) -> None:
 @pytest.mark.parametrize("qos", [1, 2])
 async def test_messages_there_and_back(mosquitto: Mosquitto, version: str, qos: int) -> None:
     heard = Heard()
-    one = connection(mosquitto.port, version=version, clean_start=True)
-    client: MqttClient = one.client(f"there-and-back-{version}-{qos}", heard)
+    one = connection(mosquitto.port, version=version)
+    client: MqttClient = one.client(f"there-and-back-{version}-{qos}", heard, fresh=True)
     await client.connect()
     topic = f"back/{version}/{qos}"
     await client.subscribe([(topic, qos)])

@@ -26,7 +26,7 @@ from headrace.testing import PLAIN, CodecContract, ConnectionContract, SinkContr
 from sinks.base import Sink, SinkContext
 from sinks.console import ConsoleSink
 from sinks.encoding import rfc3339
-from sinks.mqtt import MqttSink
+from sinks.mqtt.sink import MqttSink
 from sinks.null import NullSink
 from sinks.sql import SqlSink
 

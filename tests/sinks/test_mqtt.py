@@ -12,7 +12,7 @@ from core.clock import ManualClock
 from core.errors import ConfigError, Rejected
 from core.message import MISSING, Batch, Message, Row, Schema, Type
 from sinks.base import SinkContext
-from sinks.mqtt import MqttSink
+from sinks.mqtt.sink import MqttSink
 
 SCHEMA = Schema(("station", "qos", "retain", "payload"), (Type.ANY,) * 4)
 
@@ -92,7 +92,7 @@ async def test_many_schemas_do_not_pile_up() -> None:
     for number in range(600):
         await sink.write(batch(("s", number), schema=Schema(("station", f"c{number}"), (Type.ANY, Type.ANY))))
     assert len(published) == 600
-    assert len(sink._renderers) <= 256
+    assert len(sink._bound) <= 256
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,37 @@
+"""The settings of the mqtt sink, in EMQX's words where it has them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+
+
+class MqttProperties(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
+    """Properties of MQTT 5. A text that is a single placeholder leaves its property out where the value is null."""
+
+    payload_format_indicator: Literal[0, 1] | str | None = None
+    """1: the payload is UTF-8 text."""
+    message_expiry_interval: Annotated[int, msgspec.Meta(ge=0, le=0xFFFF_FFFF)] | str | None = None
+    """Seconds after which a broker no longer delivers the message."""
+    content_type: str | None = None
+    response_topic: str | None = None
+    correlation_data: str | None = None
+
+
+class Config(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
+    """Texts take ``${column}`` and ``${column.key}``."""
+
+    topic: str
+    """The topic to publish to. A row whose topic is empty or has a wildcard is rejected."""
+    qos: Literal[0, 1, 2] | str = "${qos}"
+    """0, 1, 2 or a template; a missing value means 0."""
+    retain: bool | str = "${retain}"
+    """true, false or a template; a missing value means false."""
+    payload: str = ""
+    """Empty: the whole row as a JSON object."""
+    mqtt_properties: MqttProperties = MqttProperties()
+    user_properties: str | dict[str, str] = "${user_properties}"
+    """A column with an object, or with a list of pairs; or a table, name = text."""
+    max_hops: int = 8
+    """Rows that have passed this many rules before, here and in the services bridged to, are rejected: a loop."""

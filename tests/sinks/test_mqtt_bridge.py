@@ -1,0 +1,371 @@
+"""The bridge to a real broker: what arrives, what is refused, and what a broken connection costs."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import paho.mqtt.client as paho
+import pytest
+import trustme
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+
+from connections.base import ConnectionContext
+from connections.mqtt.config import MqttConfig
+from connections.mqtt.connection import MqttConnection
+from core.errors import ConfigError, ExtensionError, Rejected, SinkError, Unavailable
+from core.message import MISSING, Batch, Row, Schema, Type
+from core.settings import decode_hook
+from formats.json import decode_document, encode_document
+from headrace.testing import SinkContract
+from sinks.base import Sink, SinkContext
+from sinks.encoding import rfc3339
+from sinks.mqtt.sink import MqttSink
+from tests.servers import Mosquitto, Proxy
+
+pytestmark = pytest.mark.integration
+
+SCHEMA = Schema(("station", "n"), (Type.TEXT, Type.BIGINT))
+SECONDS = 60
+
+
+class Subscriber:
+    """Reads everything below a topic with a session of its own, in a thread; at most once where the broker says so."""
+
+    def __init__(self, port: int, topic: str = "#", client_id: str = "reader", **options: Any) -> None:
+        self.messages: list[paho.MQTTMessage] = []
+        self._subscribed = threading.Event()
+        self.paho = paho.Client(paho.CallbackAPIVersion.VERSION2, client_id, protocol=paho.MQTTv5, manual_ack=False)
+        self.paho.reconnect_delay_set(1, 1)
+        self.paho.on_message = lambda _client, _data, message: self.messages.append(message)
+        self.paho.on_connect = lambda client, *_: client.subscribe(topic, 2)
+        self.paho.on_subscribe = lambda *_: self._subscribed.set()
+        if "user" in options:
+            self.paho.username_pw_set(options["user"], options["password"])
+        properties = Properties(PacketTypes.CONNECT)
+        properties.SessionExpiryInterval = 3_600
+        properties.ReceiveMaximum = 1_000
+        self.paho.connect("127.0.0.1", port, clean_start=False, properties=properties)
+        self.paho.loop_start()
+        assert self._subscribed.wait(SECONDS)
+
+    def numbers(self) -> list[int]:
+        return [int(message.payload) for message in self.messages]
+
+    def wait(self, count: int) -> None:
+        deadline = time.monotonic() + SECONDS
+        while len({message.payload for message in self.messages}) < count:
+            assert time.monotonic() < deadline, f"{len(self.messages)} of {count} arrived"
+            time.sleep(0.01)
+
+    def close(self) -> None:
+        self.paho.disconnect()
+        self.paho.loop_stop()
+
+
+@pytest.fixture
+def subscriber() -> Iterator[Callable[..., Subscriber]]:
+    made: list[Subscriber] = []
+
+    def make(*arguments: Any, **options: Any) -> Subscriber:
+        made.append(Subscriber(*arguments, **options))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+def connection(port: int, **settings: Any) -> MqttConnection:
+    given = {"host": "127.0.0.1", "port": port, **settings}
+    config = msgspec.convert(given, MqttConfig, dec_hook=decode_hook)
+    return MqttConnection(config, ConnectionContext(name="remote", base_dir=settings.get("base", Path())))
+
+
+def bridge(port: int, config: dict[str, Any] | None = None, name: str = "out", **settings: Any) -> MqttSink:
+    context = SinkContext(name=name, base_dir=Path(), connection=connection(port, **settings))
+    given = {"topic": "out/${station}", "payload": "${n}", "user_properties": "", **(config or {})}
+    return MqttSink(msgspec.convert(given, MqttSink.Config), context)
+
+
+def batch(numbers: range | Sequence[int], hops: int = 0, station: str = "cp1") -> Batch:
+    return Batch("out", "file.out", SCHEMA, [(station, number) for number in numbers], hops)
+
+
+async def written(sink: MqttSink, rows: Batch, pause: float = 0.02) -> int:
+    """Write until it is done, as a delivery does; the number of attempts in vain."""
+    failures = 0
+    async with asyncio.timeout(SECONDS):
+        while True:
+            try:
+                await sink.write(rows)
+                return failures
+            except Unavailable:
+                failures += 1
+                await asyncio.sleep(pause)
+
+
+class TestBridge(SinkContract):
+    version = "5"
+
+    @pytest.fixture(autouse=True)
+    def broker(self, mosquitto: Mosquitto) -> Iterator[None]:
+        self.port = mosquitto.port
+        self.prefix = f"contract/{time.monotonic_ns()}"
+        self.reader = Subscriber(mosquitto.port, f"{self.prefix}/#", f"reader-{time.monotonic_ns()}")
+        yield
+        self.reader.close()
+
+    def make_sink(self, context: SinkContext) -> Sink:
+        context = dataclasses.replace(context, connection=connection(self.port, version=self.version))
+        return MqttSink(MqttSink.Config(topic=f"{self.prefix}/x${{station}}", qos=1), context)
+
+    async def read_back(self) -> Sequence[dict[str, Any]]:
+        end = f"{self.prefix}/end"
+        sent = self.reader.paho.publish(end, b"end", 1)
+        await asyncio.to_thread(sent.wait_for_publish, SECONDS)
+        async with asyncio.timeout(SECONDS):
+            while not any(message.topic == end for message in self.reader.messages):  # noqa: ASYNC110 - of a thread
+                await asyncio.sleep(0.01)
+        return [decode_document(message.payload) for message in self.reader.messages if message.topic != end]
+
+    def arrives_as(self, kind: Type, value: Any) -> Any:
+        if value is MISSING:
+            return "undefined"
+        if kind is Type.TIMESTAMP and value is not None:
+            return rfc3339(value)
+        return decode_document(encode_document(value))
+
+    def bad_row(self, identity: int) -> Row:
+        return (identity, "wild/#", 1.0)
+
+
+class TestBridge311(TestBridge):
+    version = "3.1.1"
+
+
+@pytest.mark.parametrize("version", ["5", "3.1.1"])
+@pytest.mark.parametrize("qos", [0, 1, 2])
+async def test_every_quality_of_service_in_order(
+    mosquitto: Mosquitto, subscriber: Callable[..., Subscriber], qos: int, version: str
+) -> None:
+    station = f"q{qos}v{version}"
+    reader = subscriber(mosquitto.port, f"out/{station}", f"reader-{station}")
+    sink = bridge(mosquitto.port, {"qos": qos}, version=version)
+    await sink.open()
+    await sink.write(batch(range(3_000), station=station))
+    await sink.close()
+    await asyncio.to_thread(reader.wait, 3_000)
+    assert reader.numbers() == list(range(3_000))
+    assert {message.qos for message in reader.messages} == {qos}
+
+
+async def test_properties_and_marks_arrive(mosquitto: Mosquitto, subscriber: Callable[..., Subscriber]) -> None:
+    reader = subscriber(mosquitto.port, "props/#", "reader-props")
+    config = {
+        "topic": "props/${station}",
+        "qos": 1,
+        "mqtt_properties": {
+            "payload_format_indicator": 1,
+            "message_expiry_interval": "60",
+            "content_type": "text/${station}",
+            "response_topic": "answers/${station}",
+            "correlation_data": "${n}",
+        },
+        "user_properties": {"site": "${station}", "absent": "${nothing}"},
+    }
+    sink = bridge(mosquitto.port, config)
+    await sink.open()
+    await sink.write(batch([7], hops=2))
+    await sink.close()
+    await asyncio.to_thread(reader.wait, 1)
+    found: Any = reader.messages[0].properties
+    assert (found.PayloadFormatIndicator, found.ContentType, found.ResponseTopic) == (1, "text/cp1", "answers/cp1")
+    assert found.CorrelationData == b"7"
+    assert 0 < found.MessageExpiryInterval <= 60
+    user = dict(found.UserProperty)
+    assert user.pop("headrace-from")
+    assert user == {"site": "cp1", "headrace-hops": "3"}
+
+
+@pytest.mark.parametrize(("qos", "version"), [(1, "5"), (2, "5"), (1, "3.1.1"), (2, "3.1.1")])
+async def test_cut_connections_cost_nothing(
+    mosquitto: Mosquitto, subscriber: Callable[..., Subscriber], qos: int, version: str
+) -> None:
+    """QoS 1 at least once, QoS 2 exactly once: the broker keeps the session while the connection is away."""
+    station = f"cut{qos}v{version}"
+    reader = subscriber(mosquitto.port, f"out/{station}", f"reader-{station}")
+    with Proxy(mosquitto.port) as proxy:
+        sink = bridge(proxy.port, {"qos": qos}, name=station, version=version, max_in_flight=100)
+        await sink.open()
+        stop = asyncio.Event()
+
+        async def vandal() -> None:
+            while not stop.is_set():
+                await asyncio.sleep(0.02)
+                proxy.cut()
+
+        breaking = asyncio.ensure_future(vandal())
+        failures = 0
+        for start in range(0, 5_000, 500):
+            failures += await written(sink, batch(range(start, start + 500), station=station))
+        stop.set()
+        await breaking
+        await sink.close()
+    assert failures, "nothing was cut in the middle"
+    await asyncio.to_thread(reader.wait, 5_000)
+    await asyncio.sleep(0.1)
+    numbers = reader.numbers()
+    assert set(numbers) == set(range(5_000))
+    if qos == 2:
+        assert len(numbers) == 5_000
+
+
+@pytest.mark.parametrize("qos", [1, 2])
+async def test_a_broker_that_is_stopped_killed_and_frozen(
+    own_server: Callable[..., Any], subscriber: Callable[..., Subscriber], qos: int
+) -> None:
+    server = own_server(Mosquitto)
+    reader = subscriber(server.port, "out/#")
+    sink = bridge(server.port, {"qos": qos}, keepalive="1s", connect_timeout="2s")
+    await sink.open()
+    failures = 0
+    for number, disturb in enumerate((server.restart, None, lambda: (server.kill(), server.start()), server.pause)):
+        writing = asyncio.ensure_future(written(sink, batch(range(number * 2_000, number * 2_000 + 2_000)), 0.1))
+        await asyncio.sleep(0.02)
+        if disturb is not None:
+            await asyncio.to_thread(disturb)
+        if disturb == server.pause:
+            await asyncio.sleep(0.3)
+            server.resume()
+        failures += await writing
+    await sink.close()
+    assert failures
+    await asyncio.to_thread(reader.wait, 8_000)
+    assert set(reader.numbers()) == set(range(8_000))
+
+
+async def test_a_wrong_password_is_told_and_never_shown(own_server: Callable[..., Any], tmp_path: Path) -> None:
+    server = own_server(Mosquitto, "allow_anonymous false")
+    sink = bridge(server.port, user="somebody", password="s3cret")
+    for attempt in (sink.open, sink.check):
+        with pytest.raises(Unavailable, match=r"refuses the connection: not authorized \(0x87\)") as caught:
+            await attempt()
+        assert "s3cret" not in repr(caught.value)
+    await sink.close()
+
+
+async def test_what_the_broker_denies_is_tried_again_and_the_rest_arrives(
+    own_server: Callable[..., Any], subscriber: Callable[..., Subscriber], tmp_path: Path
+) -> None:
+    acl = tmp_path / "acl"
+    acl.write_text("topic write out/good\ntopic read #\n")
+    acl.chmod(0o644)
+    for parent in list(acl.parents)[:4]:
+        parent.chmod(parent.stat().st_mode | 0o011)
+    server = own_server(Mosquitto, f"acl_file {acl}")
+    reader = subscriber(server.port, "out/#")
+    for qos in (1, 2):
+        sink = bridge(server.port, {"qos": qos})
+        await sink.open()
+        rows = Batch("out", "r", SCHEMA, [("good", 10 * qos), ("bad", 10 * qos + 1), ("good", 10 * qos + 2)])
+        for _ in range(2):
+            with pytest.raises(Unavailable, match=r"refuses a message to 'out/bad': not authorized \(0x87\)"):
+                await sink.write(rows)
+        await sink.close()
+    await asyncio.to_thread(reader.wait, 4)
+    assert reader.numbers() == [10, 12, 20, 22]
+
+
+async def test_too_large_rows_are_refused_one_by_one(
+    own_server: Callable[..., Any], subscriber: Callable[..., Subscriber]
+) -> None:
+    server = own_server(Mosquitto, "max_packet_size 200")
+    reader = subscriber(server.port, "out/#")
+    sink = bridge(server.port, {"qos": 1})
+    await sink.open()
+    rows = batch(range(5))
+    rows.rows[3] = ("cp1", 10**300)
+    with pytest.raises(Rejected, match="more than the broker takes") as caught:
+        await sink.write(rows)
+    assert [index for index, _ in caught.value.rows] == [3]
+    sink._bridge._client.max_packet = None  # type: ignore[union-attr] - as a broker that does not say so
+    rows = batch(range(10, 15))
+    rows.rows[2] = ("cp1", 10**300)
+    async with asyncio.timeout(SECONDS):
+        while True:
+            try:
+                await sink.write(rows)
+            except Unavailable:
+                sink._bridge._client.max_packet = None  # type: ignore[union-attr]
+            except Rejected as error:
+                assert [index for index, _ in error.rows] == [2]
+                break
+    await sink.close()
+    await asyncio.to_thread(reader.wait, 8)
+    assert set(reader.numbers()) == {0, 1, 2, 4, 10, 11, 13, 14}
+
+
+async def test_tls(own_server: Callable[..., Any], tmp_path: Path) -> None:
+    authority = trustme.CA()
+    certificate = authority.issue_cert("localhost", "127.0.0.1")
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    certificate.private_key_and_cert_chain_pem.write_to_path(tmp_path / "server.pem")
+    for parent in [tmp_path / "server.pem", tmp_path / "ca.pem", *list(tmp_path.parents)[:3], tmp_path]:
+        parent.chmod(parent.stat().st_mode | 0o055)
+    server = own_server(
+        Mosquitto,
+        f"cafile {tmp_path / 'ca.pem'}",
+        f"certfile {tmp_path / 'server.pem'}",
+        f"keyfile {tmp_path / 'server.pem'}",
+    )
+    sink = bridge(server.port, {"qos": 1}, tls={"ca": str(tmp_path / "ca.pem")})
+    await sink.open()
+    await sink.write(batch(range(100)))
+    await sink.close()
+    with pytest.raises(Unavailable, match=r"TLS: .*certificate"):
+        await bridge(server.port, tls=True).check()
+
+
+async def test_a_batch_that_was_given_up_does_not_disturb_the_next(
+    mosquitto: Mosquitto, subscriber: Callable[..., Subscriber]
+) -> None:
+    reader = subscriber(mosquitto.port, "out/givenup", "reader-givenup")
+    with Proxy(mosquitto.port) as proxy:
+        sink = bridge(proxy.port, {"qos": 1}, name="givenup")
+        await sink.open()
+        proxy.stall()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await sink.write(batch(range(10), station="givenup"))
+        proxy.go_on()
+        await sink.write(batch(range(10, 20), station="givenup"))
+        await sink.close()
+    await asyncio.to_thread(reader.wait, 20)
+    assert reader.numbers() == list(range(20))
+
+
+def test_settings_that_do_not_fit_together() -> None:
+    with pytest.raises(ConfigError, match=r"MQTT 3\.1\.1 has no properties"):
+        bridge(1883, {"user_properties": {"a": "b"}}, version="3.1.1")
+
+
+async def test_it_is_closed_before_it_was_open() -> None:
+    sink = bridge(1)
+    with pytest.raises(SinkError):
+        await sink.open()
+    await sink.close()
+    await sink.close()
+
+
+def test_without_paho_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "paho.mqtt.client", None)
+    with pytest.raises(ExtensionError, match=r"pip install 'headrace\[mqtt\]'"):
+        connection(1883)
