@@ -109,7 +109,8 @@ class Bridge(Listener):
                 flight.alone = True
             flight.pending.clear()
             self._client.forget()
-        raise Unavailable(self._loss, _STAY_AWAY if code == _TAKEN_OVER else None)
+        # Some brokers refuse a message and hang up: the refusal says more.
+        raise flight.error or Unavailable(self._loss, _STAY_AWAY if code == _TAKEN_OVER else None)
 
     def _send(self, flight: _Flight) -> None:
         """Publish what may be under way."""

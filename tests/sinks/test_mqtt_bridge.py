@@ -33,7 +33,7 @@ from tests.servers import Mosquitto, Proxy
 pytestmark = pytest.mark.integration
 
 SCHEMA = Schema(("station", "n"), (Type.TEXT, Type.BIGINT))
-SECONDS = 60
+SECONDS = 20
 
 
 class Subscriber:
@@ -41,12 +41,12 @@ class Subscriber:
 
     def __init__(self, port: int, topic: str = "#", client_id: str = "reader", **options: Any) -> None:
         self.messages: list[paho.MQTTMessage] = []
-        self._subscribed = threading.Event()
+        self.subscribed = threading.Event()
         self.paho = paho.Client(paho.CallbackAPIVersion.VERSION2, client_id, protocol=paho.MQTTv5, manual_ack=False)
         self.paho.reconnect_delay_set(1, 1)
         self.paho.on_message = lambda _client, _data, message: self.messages.append(message)
         self.paho.on_connect = lambda client, *_: client.subscribe(topic, 2)
-        self.paho.on_subscribe = lambda *_: self._subscribed.set()
+        self.paho.on_subscribe = lambda *_: self.subscribed.set()
         if "user" in options:
             self.paho.username_pw_set(options["user"], options["password"])
         properties = Properties(PacketTypes.CONNECT)
@@ -54,7 +54,7 @@ class Subscriber:
         properties.ReceiveMaximum = 1_000
         self.paho.connect("127.0.0.1", port, clean_start=False, properties=properties)
         self.paho.loop_start()
-        assert self._subscribed.wait(SECONDS)
+        assert self.subscribed.wait(SECONDS)
 
     def numbers(self) -> list[int]:
         return [int(message.payload) for message in self.messages]
@@ -62,7 +62,9 @@ class Subscriber:
     def wait(self, count: int) -> None:
         deadline = time.monotonic() + SECONDS
         while len({message.payload for message in self.messages}) < count:
-            assert time.monotonic() < deadline, f"{len(self.messages)} of {count} arrived"
+            if time.monotonic() > deadline:
+                absent = sorted(set(range(count)) - {int(message.payload) for message in self.messages})
+                pytest.fail(f"{len(absent)} of {count} did not arrive: {absent[:5]} to {absent[-5:]}")
             time.sleep(0.01)
 
     def close(self) -> None:
@@ -237,19 +239,25 @@ async def test_a_broker_that_is_stopped_killed_and_frozen(
     sink = bridge(server.port, {"qos": qos}, keepalive="1s", connect_timeout="2s")
     await sink.open()
     failures = 0
-    for number, disturb in enumerate((server.restart, None, lambda: (server.kill(), server.start()), server.pause)):
-        writing = asyncio.ensure_future(written(sink, batch(range(number * 2_000, number * 2_000 + 2_000)), 0.1))
+    for number, disturb in enumerate((server.restart, server.pause, server.kill)):
+        rows = range(number * 2_000, number * 2_000 + 2_000)
+        reader.subscribed.clear()
+        writing = asyncio.ensure_future(written(sink, batch(rows), 0.1))
         await asyncio.sleep(0.02)
-        if disturb is not None:
-            await asyncio.to_thread(disturb)
-        if disturb == server.pause:
-            await asyncio.sleep(0.3)
-            server.resume()
+        await asyncio.to_thread(disturb)
+        await asyncio.sleep(0.3)
+        if disturb == server.kill:
+            await asyncio.to_thread(server.start)
+        server.resume()
         failures += await writing
+        if disturb == server.kill:  # what it had acknowledged and not saved is gone
+            await asyncio.to_thread(reader.subscribed.wait, SECONDS)
+            await written(sink, batch(rows))
+        await asyncio.to_thread(reader.wait, number * 2_000 + 2_000)
+        if qos == 2 and disturb != server.kill:
+            assert sorted(reader.numbers()) == list(range(number * 2_000 + 2_000)), "exactly once"
     await sink.close()
     assert failures
-    await asyncio.to_thread(reader.wait, 8_000)
-    assert set(reader.numbers()) == set(range(8_000))
 
 
 async def test_a_wrong_password_is_told_and_never_shown(own_server: Callable[..., Any], tmp_path: Path) -> None:
@@ -276,9 +284,15 @@ async def test_what_the_broker_denies_is_tried_again_and_the_rest_arrives(
         sink = bridge(server.port, {"qos": qos})
         await sink.open()
         rows = Batch("out", "r", SCHEMA, [("good", 10 * qos), ("bad", 10 * qos + 1), ("good", 10 * qos + 2)])
-        for _ in range(2):
-            with pytest.raises(Unavailable, match=r"refuses a message to 'out/bad': not authorized \(0x87\)"):
-                await sink.write(rows)
+        told = ""
+        async with asyncio.timeout(SECONDS):
+            # mosquitto 2.0 hangs up after a refusal, sometimes before it could be read.
+            while len(reader.messages) < 2 * qos or "not authorized" not in told:
+                with pytest.raises(Unavailable) as caught:
+                    await sink.write(rows)
+                told = told or str(caught.value) if "authorized" in str(caught.value) else told
+                await asyncio.sleep(0.01)
+        assert told == "the broker refuses a message to 'out/bad': not authorized (0x87)"
         await sink.close()
     await asyncio.to_thread(reader.wait, 4)
     assert reader.numbers() == [10, 12, 20, 22]
@@ -299,16 +313,17 @@ async def test_too_large_rows_are_refused_one_by_one(
     sink._bridge._client.max_packet = None  # type: ignore[union-attr] - as a broker that does not say so
     rows = batch(range(10, 15))
     rows.rows[2] = ("cp1", 10**300)
+    refused: tuple[tuple[int, str], ...] = ()
     async with asyncio.timeout(SECONDS):
-        while True:
+        while not refused:
             try:
                 await sink.write(rows)
             except Unavailable:
                 sink._bridge._client.max_packet = None  # type: ignore[union-attr]
             except Rejected as error:
-                assert [index for index, _ in error.rows] == [2]
-                break
+                refused = error.rows
     await sink.close()
+    assert [index for index, _ in refused] == [2]
     await asyncio.to_thread(reader.wait, 8)
     assert set(reader.numbers()) == {0, 1, 2, 4, 10, 11, 13, 14}
 
