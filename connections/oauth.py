@@ -83,7 +83,8 @@ class TokenSource:
                 "Accept": "application/json",
             },
         )
-        where = settings.token_url.partition("?")[0]
+        parts = urllib.parse.urlsplit(settings.token_url)
+        where = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
         try:
             with urllib.request.urlopen(request, timeout=_TIMEOUT) as response:  # noqa: S310
                 answer = msgspec.json.decode(response.read(_MAX_ANSWER))

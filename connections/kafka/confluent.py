@@ -17,7 +17,16 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from connections.kafka.config import KafkaConfig, OauthBearer, ProducerSettings, revealed, security_protocol
-from connections.kafka.driver import UNKNOWN_TOPIC, Admin, Failure, Producer, Record, TopicSettings, problem
+from connections.kafka.driver import (
+    UNKNOWN_TOPIC,
+    Admin,
+    Failure,
+    OutcomeUnknown,
+    Producer,
+    Record,
+    TopicSettings,
+    problem,
+)
 from connections.oauth import TokenSource
 from connections.tls import TlsSettings
 from core.clock import MILLISECOND
@@ -82,6 +91,11 @@ def _failure(error: ck.KafkaError) -> Failure:
     return Failure(code, f"{error.str()} ({error.name()})")
 
 
+def _told(error: ck.KafkaError, before: str | None) -> str:
+    """What is wrong with the cluster: that all brokers are down only follows from what was said of each."""
+    return before if before and error.code() == ck.KafkaError._ALL_BROKERS_DOWN else error.str()
+
+
 def _sink_error(error: ck.KafkaException) -> SinkError:
     return problem(_failure(error.args[0]))
 
@@ -121,7 +135,7 @@ class ConfluentProducer(Producer):
             self._call(self._producer.init_transactions, 30.0)
 
     def _note(self, error: ck.KafkaError) -> None:
-        self._reason = error.str()
+        self._reason = _told(error, self._reason)
 
     def send(self, records: Sequence[Record]) -> None:
         produce, failed = self._producer.produce, self._failure_of
@@ -162,7 +176,13 @@ class ConfluentProducer(Producer):
         self._call(self._producer.begin_transaction)
 
     def commit(self) -> None:
-        self._call(self._producer.commit_transaction, 30.0)
+        try:
+            self._producer.commit_transaction(5.0)
+        except ck.KafkaException as error:
+            failure = _failure(error.args[0])
+            if error.args[0].retriable():
+                raise OutcomeUnknown(failure.reason) from None
+            raise problem(failure) from None
 
     def abort(self) -> None:
         self._call(self._producer.abort_transaction, 30.0)
@@ -173,16 +193,16 @@ class ConfluentProducer(Producer):
 
 
 class ConfluentAdmin(Admin):
-    def __init__(self, client: Mapping[str, Any], seconds: float) -> None:
+    def __init__(self, client: Mapping[str, Any]) -> None:
         self._reason: str | None = None
-        self._seconds = seconds
+        self._seconds = client["socket.timeout.ms"] / 1_000
         try:
             self._client = AdminClient({**client, "error_cb": self._note, "logger": _quiet})  # type: ignore[dict-item]
         except ck.KafkaException as error:
             raise Unavailable(f"the client cannot be made: {error.args[0].str()}") from None
 
     def _note(self, error: ck.KafkaError) -> None:
-        self._reason = error.str()
+        self._reason = _told(error, self._reason)
 
     def _metadata(self) -> Any:
         self._client.poll(0)

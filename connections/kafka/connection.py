@@ -32,7 +32,7 @@ class KafkaConnection(Connection):
             raise ConfigError("needs at least one broker", path="bootstrap_servers", hint='["kafka:9092"]')
         self.driver = self._driver(config.driver)
         tls = chosen(config.tls)
-        tokens = TokenSource(config.sasl) if isinstance(config.sasl, OauthBearer) else None
+        tokens = self._tokens = TokenSource(config.sasl) if isinstance(config.sasl, OauthBearer) else None
         self._adapter: Any
         if self.driver == "confluent":
             from connections.kafka import confluent
@@ -55,13 +55,20 @@ class KafkaConnection(Connection):
 
     def producer(self, settings: ProducerSettings, transactional_id: str | None = None) -> Producer:
         """A producer for one sink. Blocking; SinkError where it cannot be made."""
+        self._log_in()
         producer: Producer = self._adapter[0](self._client, settings, transactional_id)
         return producer
 
     def admin(self) -> Admin:
         """A client for questions. Blocking; SinkError where the cluster does not answer."""
-        admin: Admin = self._adapter[1](self._client, self.config.request_timeout.seconds)
+        self._log_in()
+        admin: Admin = self._adapter[1](self._client)
         return admin
+
+    def _log_in(self) -> None:
+        """Have a token before the driver wants one: asking for it, drivers block and say little of what went wrong."""
+        if self._tokens is not None:
+            self._tokens.token()
 
     async def open(self) -> None:
         """Nothing is shared but settings."""

@@ -24,6 +24,10 @@ class Failure(NamedTuple):
     reason: str
 
 
+class OutcomeUnknown(Unavailable):
+    """A transaction may or may not have been committed: the same producer has to be asked again."""
+
+
 class Producer(ABC):
     """One producer; not shared between threads."""
 
@@ -45,7 +49,7 @@ class Producer(ABC):
 
     @abstractmethod
     def commit(self) -> None:
-        """Commit it; SinkError where it is not, and then :meth:`abort` follows."""
+        """Commit it. OutcomeUnknown: call it again; another SinkError: it is not committed, :meth:`abort` follows."""
 
     @abstractmethod
     def abort(self) -> None:

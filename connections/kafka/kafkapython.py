@@ -14,7 +14,16 @@ from kafka.admin import KafkaAdminClient
 from kafka.net.sasl.oauth import AbstractTokenProvider
 
 from connections.kafka.config import KafkaConfig, OauthBearer, ProducerSettings, revealed, security_protocol
-from connections.kafka.driver import UNKNOWN_TOPIC, Admin, Failure, Producer, Record, TopicSettings, problem
+from connections.kafka.driver import (
+    UNKNOWN_TOPIC,
+    Admin,
+    Failure,
+    OutcomeUnknown,
+    Producer,
+    Record,
+    TopicSettings,
+    problem,
+)
 from connections.oauth import TokenSource
 from connections.tls import TlsSettings, make_context
 from core.clock import MILLISECOND
@@ -24,8 +33,32 @@ _TOO_LARGE: Final = 10
 _INVALID_TOPIC: Final = 17
 _NO_PARTITION: Final = -190
 
-# The driver logs every attempt to connect; what matters comes as errors.
-logging.getLogger("kafka").setLevel(logging.CRITICAL)
+
+_REASONS: Final = ("uthenticat", "ertificate", "SSL", "REFUSED", "not known")
+"""What is in log lines that say a reason; the others are consequences, such as connections that were closed."""
+
+
+class _LastError(logging.Handler):
+    """The driver tells why it cannot connect to its log alone, in full sentences."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self._said: tuple[float, str] = (0.0, "")
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = record.getMessage()
+        if any(reason in text for reason in _REASONS):
+            self._said = (time.monotonic(), text)
+
+    def since(self, moment: float) -> str:
+        return f": {self._said[1]}" if self._said[0] >= moment else ""
+
+
+_last_error = _LastError()
+_logger = logging.getLogger("kafka")
+_logger.addHandler(_last_error)
+_logger.propagate = False
+_logger.setLevel(logging.ERROR)  # below it the settings are told, passwords among them
 
 
 class _Tokens(AbstractTokenProvider):  # type: ignore[misc]
@@ -80,7 +113,9 @@ class KafkaPythonProducer(Producer):
         self._pending: list[tuple[int, Any]] = []
         self._failed: dict[int, Failure] = {}
         self._sent = 0
-        options: dict[str, Any] = {
+        self._client = client
+        self._broken = False
+        self._options: dict[str, Any] = {
             **client,
             "acks": {"all": "all", "leader": 1, "none": 0}[settings.acks],
             "enable_idempotence": settings.idempotence,
@@ -95,27 +130,43 @@ class KafkaPythonProducer(Producer):
             "metrics_enabled": False,
         }
         if transactional_id is not None:
-            options["transactional_id"] = transactional_id
-            options["transaction_timeout_ms"] = options["delivery_timeout_ms"]
+            self._options["transactional_id"] = transactional_id
+            self._options["transaction_timeout_ms"] = self._options["delivery_timeout_ms"]
+        self._producer = self._made()
+
+    def _made(self) -> Any:
         try:
-            self._producer = KafkaProducer(**options)
-            if transactional_id is not None:
-                self._producer.init_transactions()
+            producer = KafkaProducer(**self._options)
+            if "transactional_id" in self._options:
+                try:
+                    producer.init_transactions()
+                except BaseException:
+                    producer.close(timeout=0)
+                    raise
         except ke.KafkaError as error:
             raise problem(_failure(error)) from None
         except RuntimeError as error:  # a codec that is not installed
             raise Unavailable(f"the producer cannot be made: {error}") from None
+        return producer
 
     def send(self, records: Sequence[Record]) -> None:
+        if self._broken:  # one that has met an error says it again of every record after it
+            self._renew()
         send, pending = self._producer.send, self._pending
+        blocked: dict[str, Failure] = {}  # topics without metadata: each record would wait anew
         for index, record in enumerate(records, self._sent):
             topic, key, value, headers, timestamp, partition = record
+            if topic in blocked:
+                self._failed[index] = blocked[topic]
+                continue
             try:
                 if partition >= 0:
                     self._check_partition(topic, partition)
                 future = send(
                     topic, value, key, headers or None, partition if partition >= 0 else None, timestamp or None
                 )
+            except ke.KafkaTimeoutError as error:
+                self._failed[index] = blocked[topic] = self._without_metadata(topic, error)
             except ke.KafkaError as error:
                 self._failed[index] = _failure(error)
             except (ValueError, AssertionError) as error:
@@ -124,6 +175,25 @@ class KafkaPythonProducer(Producer):
             else:
                 pending.append((index, future))
         self._sent += len(records)
+
+    def _renew(self) -> None:
+        self._producer.close(timeout=0)
+        self._pending.clear()
+        self._producer = self._made()
+        self._broken = False
+
+    def _without_metadata(self, topic: str, error: ke.KafkaError) -> Failure:
+        """Whether the topic is not there or nobody answers: the driver says the same of both."""
+        try:
+            admin = KafkaPythonAdmin(self._client)
+        except Unavailable as reason:
+            return Failure(-1, str(reason))
+        try:
+            return _failure(error) if topic in admin.topics() else Failure(UNKNOWN_TOPIC, "it has no metadata")
+        except Unavailable as reason:
+            return Failure(-1, str(reason))
+        finally:
+            admin.close()
 
     def _check_partition(self, topic: str, partition: int) -> None:
         known = self._producer.partitions_for(topic)
@@ -150,34 +220,39 @@ class KafkaPythonProducer(Producer):
 
     def failures(self) -> dict[int, Failure]:
         found, self._failed, self._sent = self._failed, {}, 0
+        self._broken = bool(found) and "transactional_id" not in self._options
         return found
 
     def begin(self) -> None:
-        self._call(self._producer.begin_transaction)
-
-    def commit(self) -> None:
-        self._call(self._producer.commit_transaction)
-
-    def abort(self) -> None:
-        self._call(self._producer.abort_transaction)
-
-    def _call(self, function: Any) -> None:
         try:
-            function()
+            self._producer.begin_transaction()
         except ke.KafkaError as error:
             raise problem(_failure(error)) from None
+
+    def commit(self) -> None:
+        try:
+            self._producer.commit_transaction()
+        except ke.KafkaTimeoutError as error:
+            raise OutcomeUnknown(_failure(error).reason) from None
+        except ke.KafkaError as error:
+            raise problem(_failure(error)) from None
+
+    def abort(self) -> None:
+        """The driver's own may wait without bound; a new producer of the same id ends what its predecessor began."""
+        self._renew()
 
     def close(self) -> None:
         self._producer.close(timeout=1.0)
 
 
 class KafkaPythonAdmin(Admin):
-    def __init__(self, client: dict[str, Any], seconds: float) -> None:
-        self._seconds = seconds
+    def __init__(self, client: dict[str, Any]) -> None:
+        begun = time.monotonic()
         try:
             self._client = KafkaAdminClient(**client)
         except ke.KafkaError as error:
-            raise Unavailable(f"the cluster does not answer: {_failure(error).reason}") from None
+            reason = f"{_failure(error).reason}{_last_error.since(begun)}"
+            raise Unavailable(f"the cluster does not answer: {reason}") from None
 
     def describe(self) -> str:
         try:

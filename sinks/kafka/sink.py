@@ -14,7 +14,16 @@ from collections.abc import Callable
 from typing import Any, ClassVar, Final
 
 from connections.kafka.connection import KafkaConnection
-from connections.kafka.driver import UNKNOWN_TOPIC, Failure, Producer, Record, TopicSettings, problem, rejection
+from connections.kafka.driver import (
+    UNKNOWN_TOPIC,
+    Failure,
+    OutcomeUnknown,
+    Producer,
+    Record,
+    TopicSettings,
+    problem,
+    rejection,
+)
 from connections.worker import Worker
 from core.errors import ConfigError, Rejected, SinkError, Unavailable
 from core.message import Batch, Schema
@@ -43,26 +52,16 @@ class _Flight:
         self.places = places
         self.dead = dead
         self.sent = False
+        self.committing = False
+        self.done = False
 
     def keep(self, failures: dict[int, Failure]) -> Failure | None:
-        """Leave only what has failed and may be tried again, and bury what never can; the first such failure."""
-        for index, failure in failures.items():
-            if reason := rejection(failure):
-                self.dead.append((self.places[index], reason))
-        left = [index for index in sorted(failures) if rejection(failures[index]) is None]
-        first = failures[left[0]] if left else None
+        """Leave only what has failed; the first failure that may be tried again."""
+        left = sorted(failures)
+        again = [failures[index] for index in left if rejection(failures[index]) is None]
         self.records = [self.records[index] for index in left]
         self.places = [self.places[index] for index in left]
         self.sent = False
-        return first
-
-    def without(self, failures: dict[int, Failure]) -> Failure | None:
-        """Bury what can never be taken and leave all the rest; the first failure that may be tried again."""
-        buried = {index: reason for index, failure in failures.items() if (reason := rejection(failure))}
-        again = [failures[index] for index in sorted(failures) if index not in buried]
-        self.dead += [(self.places[index], reason) for index, reason in buried.items()]
-        self.records = [record for index, record in enumerate(self.records) if index not in buried]
-        self.places = [place for index, place in enumerate(self.places) if index not in buried]
         return again[0] if again else None
 
 
@@ -128,7 +127,7 @@ class KafkaSink(Sink):
             call.given_up = True
             raise
         if dead:
-            raise Rejected(f"{len(dead)} records were refused", sorted(dead))
+            raise Rejected(f"{len(dead)} records were refused, the first: {dead[0][1]}", sorted(dead))
 
     async def close(self) -> None:
         worker, self._worker = self._worker, None
@@ -159,17 +158,20 @@ class KafkaSink(Sink):
     def _write(self, batch: Batch, call: _Call, send: Callable[[_Flight, _Call], None]) -> list[tuple[int, str]]:
         flight = self._flight
         if flight is None or flight.batch is not batch:
-            if flight is not None:  # it was given up for good, and its records may still be under way
+            if flight is not None and not flight.done:  # given up for good, and its records may still be under way
                 self._drop()
             flight = self._flight = _Flight(batch, *encoded(self._bind(batch.schema), batch.rows))
         try:
-            if flight.records:
+            if flight.records and not flight.done:
                 send(flight, call)
+        except Rejected:
+            raise
         except SinkError:
-            if not flight.sent:  # nothing is under way: begin anew, whatever state the driver is in
+            if not (flight.sent or flight.committing):  # nothing is under way: begin anew, whatever the driver's state
                 self._close_producer()
             raise
-        self._flight = None
+        # It is kept: a caller that gave up meanwhile comes again with the same batch.
+        flight.done = True
         return flight.dead
 
     def _bind(self, schema: Schema) -> Encode:
@@ -191,37 +193,72 @@ class KafkaSink(Sink):
                 raise Unavailable("the brokers take long to answer")
 
     def _send(self, flight: _Flight, call: _Call) -> None:
+        """Records that are refused together are tried one by one: a broker refuses what it got in one request."""
         producer = self._ready()
-        for attempt in range(2):
+        made = False
+        while flight.records:
             if not flight.sent:
                 producer.send(flight.records)
                 flight.sent = True
             self._wait(producer, call)
-            failure = flight.keep(producer.failures())
-            if failure is None:
-                return
-            if attempt or not self._make_topics(flight, failure):
+            failures = producer.failures()
+            failure = flight.keep(failures)
+            if failure is not None:
+                if not made and self._make_topics(flight, failure):
+                    made = True
+                    self._close_producer()  # it would go on remembering that they are not there
+                    producer = self._ready()
+                else:
+                    raise problem(failure, flight.records[0][0])
+            elif failures:
+                self._isolate(flight, producer, call, failures[min(failures)])
+
+    def _isolate(self, flight: _Flight, producer: Producer, call: _Call, failure: Failure) -> None:
+        """Send the refused records alone, bury those that are refused alone too, and keep the rest for another time."""
+        alone = len(flight.records) == 1
+        while flight.records:
+            if not alone:
+                producer.send(flight.records[:1])
+                self._wait(producer, call)
+                failure = producer.failures().get(0, Failure(0, ""))
+            reason = rejection(failure)
+            if failure.code and reason is None:
                 raise problem(failure, flight.records[0][0])
+            if reason is not None:
+                flight.dead.append((flight.places[0], reason))
+            del flight.records[0], flight.places[0]
 
     def _transact(self, flight: _Flight, call: _Call) -> None:
-        while flight.records:
-            producer = self._ready()
+        producer = self._ready()
+        if not flight.committing:
             producer.begin()
             try:
                 producer.send(flight.records)
                 self._wait(producer, call)
                 failures = producer.failures()
-                if not failures:
-                    producer.commit()
-                    return
+                if failures:
+                    self._refuse(flight, failures)
             except SinkError:
                 self._abort(producer)
                 raise
+            flight.committing = True
+        try:
+            producer.commit()
+        except OutcomeUnknown:
+            raise
+        except SinkError:
+            flight.committing = False
             self._abort(producer)
-            topic = flight.records[min(failures)][0]
-            failure = flight.without(failures)
-            if failure is not None and not self._make_topics(flight, failure):
-                raise problem(failure, topic)
+            raise
+
+    def _refuse(self, flight: _Flight, failures: dict[int, Failure]) -> None:
+        """Nothing of the transaction counts: say what is to be done with its rows."""
+        again = [index for index in sorted(failures) if rejection(failures[index]) is None]
+        if again:
+            failure = failures[again[0]]
+            made = self._make_topics(flight, failure)
+            raise Unavailable("its topic was just made") if made else problem(failure, flight.records[again[0]][0])
+        raise Rejected(f"{rejection(failures[min(failures)])}")
 
     def _abort(self, producer: Producer) -> None:
         try:

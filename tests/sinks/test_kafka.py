@@ -1,0 +1,134 @@
+"""The kafka sink without a broker: what rows become, settings that contradict one another, what errors mean."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from connections.base import ConnectionContext
+from connections.kafka.config import KafkaConfig
+from connections.kafka.connection import KafkaConnection
+from connections.kafka.driver import UNKNOWN_TOPIC, Failure, problem, rejection
+from core.errors import ConfigError, PayloadError, Rejected, Throttled, Unavailable
+from core.message import MISSING, Row, Schema, Type
+from core.settings import decode_hook
+from sinks.base import SinkContext
+from sinks.kafka.encode import Encoder, encoded
+from sinks.kafka.sink import KafkaSink
+
+METER = Schema(("station", "kw", "at", "part"), (Type.TEXT, Type.ANY, Type.TIMESTAMP, Type.ANY))
+
+
+def make(*schemas: Schema, driver: str = "auto", connection: dict[str, Any] | None = None, **table: Any) -> KafkaSink:
+    cluster = {"bootstrap_servers": ["127.0.0.1:1"], "driver": driver, **(connection or {})}
+    config = msgspec.convert(cluster, KafkaConfig, dec_hook=decode_hook)
+    shared = KafkaConnection(config, ConnectionContext(name="bus", base_dir=Path()))
+    settings = msgspec.convert({"topic": "t", **table}, KafkaSink.Config, dec_hook=decode_hook)
+    return KafkaSink(settings, SinkContext(name="out", base_dir=Path(), schemas=schemas, connection=shared))
+
+
+def record(row: Row, **table: Any) -> Any:
+    config = msgspec.convert({"topic": "t", **table}, KafkaSink.Config, dec_hook=decode_hook)
+    return Encoder(config).bind(METER)(row)
+
+
+ROW = ("cp1", 7.5, 1_500_000, 2)
+
+
+@pytest.mark.parametrize(
+    ("table", "row", "expected"),
+    [
+        ({}, ROW, ("t", None, b'{"station":"cp1","kw":7.5,"at":"1970-01-01T00:00:01.500Z","part":2}', None, 0, -1)),
+        ({"key": "${station}", "value": "${kw}"}, ROW, ("t", b"cp1", b"7.5", None, 0, -1)),
+        ({"key": "${station}", "value": "${kw}"}, ("cp1", None, 0, 0), ("t", b"cp1", None, None, 0, -1)),
+        ({"key": "${station}", "value": "${kw}"}, (None, 1, 0, 0), ("t", None, b"1", None, 0, -1)),
+        ({"key": "k-${station}", "value": "x"}, (MISSING, 1, 0, 0), ("t", b"k-undefined", b"x", None, 0, -1)),
+        ({"topic": "m-${station}", "value": "x"}, ROW, ("m-cp1", None, b"x", None, 0, -1)),
+        ({"value": "x", "timestamp": "at"}, ROW, ("t", None, b"x", None, 1_500, -1)),
+        ({"value": "x", "timestamp": "kw"}, ("a", 1_700.0, 0, 0), ("t", None, b"x", None, 1_700, -1)),
+        ({"value": "x", "timestamp": "kw"}, ("a", None, 0, 0), ("t", None, b"x", None, 0, -1)),
+        ({"value": "x", "partition": "part"}, ROW, ("t", None, b"x", None, 0, 2)),
+        ({"value": "x", "partition": "part"}, ("a", 1, 0, MISSING), ("t", None, b"x", None, 0, -1)),
+        (
+            {"value": "x", "headers": {"s": "${station}", "v": "1", "kw": "${kw}"}},
+            ("cp1", None, 0, 0),
+            ("t", None, b"x", [("s", b"cp1"), ("v", b"1")], 0, -1),
+        ),
+        ({"value": "${station}"}, (b"\x00\xff", 1, 0, 0), ("t", None, b"\x00\xff", None, 0, -1)),
+    ],
+)
+def test_a_row_as_a_record(table: dict[str, Any], row: Row, expected: Any) -> None:
+    assert record(row, **table) == expected
+
+
+@pytest.mark.parametrize(
+    ("table", "row", "reason"),
+    [
+        ({"value": "${kw}"}, ("a", None, 0, 0), "a tombstone"),
+        ({"topic": "${station}"}, (b"\xff", 1, 0, 0), "the topic is empty or no text"),
+        ({"topic": "${station}"}, ("", 1, 0, 0), "the topic is empty or no text"),
+        ({"partition": "part"}, ("a", 1, 0, "two"), "column 'part' is no number"),
+        ({"partition": "part"}, ("a", 1, 0, -1), "column 'part' is no number"),
+        ({"timestamp": "kw"}, ("a", True, 0, 0), "column 'kw' is no number"),
+        ({"timestamp": "at"}, ("a", 1, -5, 0), "column 'at' is no number"),
+    ],
+)
+def test_a_row_that_can_be_no_record(table: dict[str, Any], row: Row, reason: str) -> None:
+    with pytest.raises(PayloadError, match=reason):
+        record(row, **table)
+
+
+def test_bad_rows_leave_the_others() -> None:
+    config = msgspec.convert({"topic": "${station}", "value": "x"}, KafkaSink.Config, dec_hook=decode_hook)
+    rows = [("a", 1, 0, 0), ("", 1, 0, 0), ("b", 1, 0, 0)]
+    records, places, dead = encoded(Encoder(config).bind(METER), rows)
+    assert [each[0] for each in records] == ["a", "b"]
+    assert places == [0, 2]
+    assert dead == [(1, "the topic is empty or no text")]
+
+
+@pytest.mark.parametrize(
+    ("table", "path", "message"),
+    [
+        ({"acks": "leader"}, "acks", 'idempotence needs acks = "all"'),
+        ({"exactly_once": True, "idempotence": False}, "idempotence", "exactly_once needs idempotence"),
+        ({"transactional_id": "x"}, "transactional_id", "exactly_once = true only"),
+        ({"timestamp": "ts"}, "timestamp", "no rule yields 'ts'"),
+        ({"partition": "statoin"}, "partition", "no rule yields 'statoin'"),
+        ({"topic": ""}, "topic", "is empty"),
+    ],
+)
+def test_settings_that_contradict_one_another(table: dict[str, Any], path: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        make(METER, **table)
+    assert caught.value.path == path
+
+
+@pytest.mark.parametrize(
+    ("connection", "path"),
+    [
+        ({"bootstrap_servers": []}, "bootstrap_servers"),
+        ({"tls": {"ca": "absent.pem"}}, "tls.ca"),
+        ({"sasl": {"mechanism": "PLAIN", "username": "u", "password": {"env": "HEADRACE_ABSENT"}}}, "sasl.password"),
+    ],
+)
+@pytest.mark.parametrize("driver", ["confluent", "kafka-python"])
+def test_connections_that_cannot_be(connection: dict[str, Any], path: str, driver: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        make(METER, driver=driver, connection=connection)
+    assert caught.value.path == path
+
+
+def test_what_errors_mean() -> None:
+    assert rejection(Failure(10, "x")) is not None
+    assert rejection(Failure(-190, "x")) is not None
+    assert rejection(Failure(6, "x")) is None
+    assert isinstance(problem(Failure(17, "x")), Rejected)
+    assert isinstance(problem(Failure(89, "x")), Throttled)
+    assert str(problem(Failure(UNKNOWN_TOPIC, "x"), "t")) == "topic t: it does not exist; make it, or set create_topic"
+    denied = problem(Failure(29, "Topic authorization failed"), "t")
+    assert isinstance(denied, Unavailable)
+    assert str(denied) == "topic t: not authorized for the topic: Topic authorization failed"
