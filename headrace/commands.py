@@ -11,9 +11,12 @@ from core.clock import SystemClock
 from core.errors import ConfigError, RuleError
 from core.message import Message
 from core.metrics import Metrics
+from gateways.base import Source
 from headrace.config import Config, inspect
 from headrace.connect import connect
 from headrace.decoding import ConfigErrors, Decoder
+from headrace.endpoints import SinkSpec, SourceSpec
+from headrace.inlets import build_sources
 from headrace.links import LinkPlan, Links
 from headrace.outlets import build_sinks
 from rules.compiler import RuleSet, RuleSource, compile_rules
@@ -54,7 +57,8 @@ def check(config_file: str, connect_within: float | None = None) -> int:
     unused = [name for name in config.sinks if name not in {rule.target for rule in rules.rules}]
     if unused:
         sys.stdout.write(f"no rule writes to: {', '.join(unused)}\n")
-    used = {spec.connection.name for spec in config.sinks.values() if spec.connection is not None}
+    users: list[SourceSpec | SinkSpec] = [*config.sources.values(), *config.sinks.values()]
+    used = {spec.connection.name for spec in users if spec.connection is not None}
     if idle := [name for name in config.connections if name not in used]:
         sys.stdout.write(f"nothing uses the connections: {', '.join(idle)}\n")
     return 0 if connect_within is None else _connect(trial, connect_within)
@@ -64,12 +68,13 @@ class Trial(NamedTuple):
     """What a configuration would run, made and not opened."""
 
     links: LinkPlan
+    sources: Mapping[str, Source]
     sinks: Mapping[str, Sink]
 
 
 def _connect(trial: Trial, seconds: float) -> int:
     sys.stdout.flush()
-    findings = connect(trial.links, trial.sinks, seconds)
+    findings = connect(trial.links, trial.sources, trial.sinks, seconds)
     sys.stdout.write("".join(f"{finding}\n" for finding in findings))
     failed = sum(not finding.ok for finding in findings)
     if failed:
@@ -79,7 +84,7 @@ def _connect(trial: Trial, seconds: float) -> int:
 
 
 def _set_up(config: Config, rules: RuleSet) -> Trial:
-    """Connections and sinks as a start would make them; what they object to is in the errors of the decoder."""
+    """What a start would make; what it objects to is in the errors of the decoder."""
 
     def publish(messages: list[Message]) -> None:
         """Nothing is published by a check."""
@@ -87,7 +92,9 @@ def _set_up(config: Config, rules: RuleSet) -> Trial:
     clock = SystemClock()
     decoder = Decoder(config.file, config.base_dir, config.lines)
     links = Links(clock, Metrics()).plan(config.connections, decoder)
-    return Trial(links, build_sinks(list(config.sinks.values()), links, rules.schemas_for, clock, publish))
+    inlets = build_sources(config.sources.values(), links, clock)
+    sources = {name: inlet.source for name, inlet in inlets.items()}
+    return Trial(links, sources, build_sinks(list(config.sinks.values()), links, rules.schemas_for, clock, publish))
 
 
 def explain(file: str, *, code: bool) -> int:

@@ -24,11 +24,11 @@ from core.errors import ConfigError, ExtensionError
 from core.registry import Registry, did_you_mean
 from headrace import toml_lines
 from headrace.decoding import ConfigErrors, Decoder
-from headrace.endpoints import ConnectionSpec, EndpointReader, SinkSpec
+from headrace.endpoints import ConnectionSpec, EndpointReader, SinkSpec, SourceSpec
 from headrace.settings import AdminSettings, AuthSettings, InboxSettings, ProcessSettings
 
 DEFAULT_FILE: Final = "headrace.toml"
-SECTIONS: Final = ("listeners", "broker", "inbox", "auth", "acl", "connections", "sinks", "admin")
+SECTIONS: Final = ("listeners", "broker", "inbox", "auth", "acl", "connections", "sources", "sinks", "admin")
 """The tables of the file, in the order in which the documentation tells of them."""
 _TOML_PLACE = re.compile(r" \(at (?:line (?P<line>\d+), column (?P<column>\d+)|end of document)\)$")
 
@@ -69,6 +69,7 @@ class Config:
     providers: tuple[ProviderSpec, ...]
     acl: tuple[AclRule, ...]
     connections: Mapping[str, ConnectionSpec]
+    sources: Mapping[str, SourceSpec]
     sinks: Mapping[str, SinkSpec]
     admin: AdminSettings | None
     rules: tuple[RuleText, ...]
@@ -207,6 +208,7 @@ class _Reader:
         acl = decoder.value(list[AclRule], self.tables.get("acl", []), ("acl",))
         endpoints = EndpointReader(decoder)
         connections = self._each("connections", endpoints.connection)
+        sources = self._each("sources", endpoints.source)
         sinks = self._each("sinks", endpoints.sink)
         admin = None
         if "admin" in self.tables:
@@ -226,6 +228,7 @@ class _Reader:
             providers=providers,
             acl=tuple(acl),
             connections=connections,
+            sources=sources,
             sinks=sinks,
             admin=admin,
             rules=rules,

@@ -1,7 +1,7 @@
-"""``headrace check --connect``: every connection and every sink tried once, all at the same time; one line each.
+"""``headrace check --connect``: every connection, source and sink tried once, all at the same time; one line each.
 
 Makes nothing at any far side and writes no row: a connection answers :meth:`connections.base.Connection.check`, a sink
-:meth:`sinks.base.Sink.check`.
+or source its own ``check``.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from connections.base import Connection
 from core.errors import SinkError
+from gateways.base import Source
 from headrace.links import LinkPlan, attempt
 from sinks.base import Sink
 
@@ -27,25 +28,27 @@ class Finding(NamedTuple):
         return ": ".join(filter(None, [self.name, "ok" if self.ok else "FAILED", self.text]))
 
 
-def connect(links: LinkPlan, sinks: Mapping[str, Sink], seconds: float) -> list[Finding]:
+def connect(links: LinkPlan, sources: Mapping[str, Source], sinks: Mapping[str, Sink], seconds: float) -> list[Finding]:
     """Try all of them, none for longer than ``seconds``; connections first, in the order of the file."""
 
     async def main() -> list[Finding]:
         shared = {name: link.connection for name, link in links.shared.items()}
         tries = [_try(f"connections.{name}", connection.check(), seconds) for name, connection in shared.items()]
+        users: dict[str, Source | Sink] = {f"sources.{name}": source for name, source in sources.items()}
+        users |= {f"sinks.{name}": sink for name, sink in sinks.items()}
         tries += [
-            _try(f"sinks.{name}", _check(sink, private=sink.context.connection not in shared.values()), seconds)
-            for name, sink in sinks.items()
+            _try(name, _check(user, private=user.context.connection not in shared.values()), seconds)
+            for name, user in users.items()
         ]
         return await asyncio.gather(*tries)
 
     return asyncio.run(main())
 
 
-async def _check(sink: Sink, *, private: bool) -> str:
-    connection: Connection | None = sink.context.connection
+async def _check(user: Source | Sink, *, private: bool) -> str:
+    connection: Connection | None = user.context.connection
     detail = await connection.check() if connection is not None and private else ""
-    await sink.check()
+    await user.check()
     return detail
 
 

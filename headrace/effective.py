@@ -14,7 +14,7 @@ import msgspec
 
 from core.settings import MASK, Bind, Duration, Secret, Size, mask_urls
 from headrace.config import Config
-from headrace.endpoints import ConnectionSpec, SinkSpec
+from headrace.endpoints import ConnectionSpec, SinkSpec, SourceSpec
 
 _TELLING: Final = re.compile(r"auth|cookie|credential|passw|secret|token|api[-_.]?key|private[-_.]?key", re.IGNORECASE)
 
@@ -30,6 +30,7 @@ def effective(config: Config) -> dict[str, Any]:
         "auth": {**auth, **{spec.name: _table(spec.config) for spec in config.providers}},
         "acl": [_shown(rule) for rule in config.acl],
         "connections": {name: _connection(spec) for name, spec in config.connections.items()},
+        "sources": {name: _source(spec) for name, spec in config.sources.items()},
         "sinks": {name: _sink(spec) for name, spec in config.sinks.items()},
         "admin": _shown(config.admin),
     }
@@ -39,13 +40,20 @@ def _connection(spec: ConnectionSpec) -> dict[str, Any]:
     return {"type": spec.connection.type, "health_check": str(spec.health_check), **_table(spec.config)}
 
 
+def _source(spec: SourceSpec) -> dict[str, Any]:
+    chosen = {"type": spec.kind, "publish": spec.publish, "optional": spec.optional}
+    return {**chosen, **_far_side(spec.connection), **_table(spec.config)}
+
+
 def _sink(spec: SinkSpec) -> dict[str, Any]:
-    connection = spec.connection
-    far_side = {} if connection is None else {"connection": connection.name}
-    if connection is not None and not connection.shared:
-        far_side = _table(connection.config)
     chosen = {"type": spec.kind, "optional": spec.optional}
-    return {**chosen, **far_side, **_table(spec.config), **_table(spec.delivery)}
+    return {**chosen, **_far_side(spec.connection), **_table(spec.config), **_table(spec.delivery)}
+
+
+def _far_side(connection: ConnectionSpec | None) -> dict[str, Any]:
+    if connection is None:
+        return {}
+    return {"connection": connection.name} if connection.shared else _table(connection.config)
 
 
 def _table(struct: msgspec.Struct) -> dict[str, Any]:

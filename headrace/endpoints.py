@@ -1,8 +1,9 @@
-"""The far sides of a configuration: ``[connections.*]`` and ``[sinks.*]`` -> specs whose settings have been checked.
+"""The far sides of a configuration: ``[connections.*]``, ``[sources.*]`` and ``[sinks.*]`` -> specs, their settings
+checked.
 
-Invariants: a spec names classes that exist, with settings they accept; a sink that works over a connection has the
-spec of one, shared or its own. The keys of a section are dealt out to the structs they belong to, so no two of these
-may have a key in common. Making the objects is the business of ``headrace.links`` and ``headrace.outlets``.
+Invariants: a spec names classes that exist, with settings they accept; a sink or source that works over a connection
+has the spec of one, shared or its own. The keys of a section are dealt out to the structs they belong to, so no two of
+these may have a key in common. Making the objects is the business of ``links``, ``inlets`` and ``outlets`` beside it.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ from connections.base import Connection
 from core.errors import ExtensionError
 from core.registry import Registry, did_you_mean
 from core.settings import Duration
+from gateways.base import Source
 from headrace.decoding import Decoder
-from headrace.settings import ConnectionChoice, SinkChoice
+from headrace.settings import ConnectionChoice, SinkChoice, SourceChoice
 from headrace.toml_lines import Path
 from sinks.base import Sink
 from sinks.settings import DeliverySettings
@@ -35,6 +37,12 @@ def connection_types() -> Registry[Connection]:
 def sink_types() -> Registry[Sink]:
     """The installed sinks by their type's name."""
     return Registry("headrace.sinks", Sink)  # type: ignore[type-abstract]
+
+
+@cache
+def source_types() -> Registry[Source]:
+    """The installed sources by their type's name."""
+    return Registry("headrace.gateways", Source)  # type: ignore[type-abstract]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +82,19 @@ class SinkSpec:
         """Whether the file says the same about both, their connections included."""
         ours, theirs = self.connection, other.connection
         return self.table == other.table and (ours and ours.table) == (theirs and theirs.table)
+
+
+@dataclass(frozen=True, slots=True)
+class SourceSpec:
+    """One ``[sources.<name>]``."""
+
+    name: str
+    kind: str
+    source: type[Source]
+    config: msgspec.Struct
+    connection: ConnectionSpec | None
+    publish: bool
+    optional: bool
 
 
 class _Endpoint(NamedTuple):
@@ -138,6 +159,26 @@ class EndpointReader:
             delivery=delivery,
             optional=endpoint.choice.optional,
             table=table,
+        )
+
+    def source(self, value: Any, path: Path) -> SourceSpec | None:
+        """One ``[sources.<name>]``."""
+        before = len(self._decoder.errors)
+        endpoint = self._endpoint(value, path, source_types(), SourceChoice)
+        if endpoint is None:
+            return None
+        config = self._decoder.struct(endpoint.found.Config, _part(endpoint.table, endpoint.found.Config), path)
+        if len(self._decoder.errors) > before or config is None:
+            return None
+        choice = endpoint.choice
+        return SourceSpec(
+            name=str(path[-1]),
+            kind=endpoint.kind,
+            source=endpoint.found,
+            config=config,
+            connection=endpoint.connection,
+            publish=choice.publish,
+            optional=choice.optional,
         )
 
     def _endpoint(

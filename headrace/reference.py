@@ -23,8 +23,16 @@ from core.registry import Registry
 from headrace import described
 from headrace.cli import build_parser
 from headrace.config import RuleText, parse, provider_types
-from headrace.endpoints import connection_types, sink_types
-from headrace.settings import AdminSettings, AuthSettings, ConnectionChoice, InboxSettings, ProcessSettings, SinkChoice
+from headrace.endpoints import connection_types, sink_types, source_types
+from headrace.settings import (
+    AdminSettings,
+    AuthSettings,
+    ConnectionChoice,
+    InboxSettings,
+    ProcessSettings,
+    SinkChoice,
+    SourceChoice,
+)
 from sinks.settings import DeliverySettings
 
 FOLDER: Final = Path(__file__).resolve().parent.parent / "docs" / "reference"
@@ -72,6 +80,10 @@ def config_page() -> str:
         connection = connections.load(name)
         title = f'`[connections.<name>]` with `type = "{name}"`'
         lines += _section(title, connection.Config, intro=_class_summary(connection))
+    lines += _section("`[sources.<name>]`", SourceChoice)
+    for name in _built_in(source_types()):
+        source = source_types().load(name)
+        lines += _section(f'`[sources.<name>]` with `type = "{name}"`', source.Config, intro=_class_summary(source))
     classes = {name: sinks.load(name) for name in _built_in(sinks)}
     lines += _section("`[sinks.<name>]`", SinkChoice)
     lines.append("Every sink also takes three tables that say how its rows are batched, buffered and tried again:")

@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import sys
 import types
+from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 
 import msgspec
 
 from broker.acl import AclRule
 from broker.settings import BrokerLimits, ListenerSettings
+from core.registry import Registry
 from core.settings import Bind, Duration, Secret, Size
 from headrace.config import provider_types
 from headrace.described import fields
-from headrace.endpoints import connection_types, sink_types
-from headrace.settings import AdminSettings, AuthSettings, ConnectionChoice, InboxSettings, ProcessSettings, SinkChoice
-from sinks.base import Sink
+from headrace.endpoints import connection_types, sink_types, source_types
+from headrace.settings import (
+    AdminSettings,
+    AuthSettings,
+    ConnectionChoice,
+    InboxSettings,
+    ProcessSettings,
+    SinkChoice,
+    SourceChoice,
+)
 from sinks.settings import DeliverySettings
 
 _LEAVES: Final[dict[Any, dict[str, Any]]] = {
@@ -85,8 +94,7 @@ def _value(kind: Any) -> dict[str, Any]:
 
 def build() -> dict[str, Any]:
     """The schema as a JSON value."""
-    sinks, providers = sink_types(), provider_types()
-    classes = {name: sinks.load(name) for name in sinks.names()}
+    providers = provider_types()
     connections = {name: connection_types().load(name).Config for name in connection_types().names()}
     schema = _of(ProcessSettings)
     auth = _of(AuthSettings)
@@ -104,18 +112,13 @@ def build() -> dict[str, Any]:
                 "anyOf": [_typed(name, ConnectionChoice, config) for name, config in connections.items()]
             },
         },
+        "sources": {
+            "type": "object",
+            "additionalProperties": {"anyOf": _alternatives(source_types(), connections, SourceChoice)},
+        },
         "sinks": {
             "type": "object",
-            "additionalProperties": {
-                "anyOf": [
-                    alternative
-                    for name, found in classes.items()
-                    for alternative in (
-                        _inline(name, found, connections.get(found.connection_type or "")),
-                        *([_connected(name, found)] if found.connection_type else []),
-                    )
-                ]
-            },
+            "additionalProperties": {"anyOf": _alternatives(sink_types(), connections, SinkChoice, DeliverySettings)},
         },
         "admin": _of(AdminSettings),
     }
@@ -128,22 +131,32 @@ def _typed(name: str, *structs: type[msgspec.Struct]) -> dict[str, Any]:
     return schema
 
 
-def _connected(name: str, sink: type[Sink]) -> dict[str, Any]:
-    """A sink that names its connection."""
-    schema = _typed(name, SinkChoice, sink.Config, DeliverySettings)
-    schema["required"] = ["connection", *schema.get("required", [])]
-    return schema
+def _alternatives(
+    registry: Registry[Any], connections: Mapping[str, type[msgspec.Struct]], *common: type[msgspec.Struct]
+) -> list[dict[str, Any]]:
+    """Every sink or source, with its connection's keys in its own section, and with the name of one."""
+    found: list[dict[str, Any]] = []
+    for name in registry.names():
+        kind = registry.load(name)
+        found.append(_inline(name, kind, connections.get(kind.connection_type or ""), *common))
+        if kind.connection_type:
+            connected = _typed(name, *common, kind.Config)
+            connected["required"] = ["connection", *connected.get("required", [])]
+            found.append(connected)
+    return found
 
 
-def _inline(name: str, sink: type[Sink], connection: type[msgspec.Struct] | None) -> dict[str, Any]:
-    """A sink without a connection, or with the keys of one in its own section."""
-    schema = _typed(name, SinkChoice, sink.Config, DeliverySettings)
+def _inline(
+    name: str, kind: Any, connection: type[msgspec.Struct] | None, *common: type[msgspec.Struct]
+) -> dict[str, Any]:
+    """One without a connection, or with the keys of one in its own section."""
+    schema = _typed(name, *common, kind.Config)
     schema["properties"].pop("connection")
     schema["required"] = ["type", *schema.get("required", [])]
     if connection is not None:
         own = _of(connection)
         schema["properties"] |= own["properties"]
-        schema["required"] += own.get("required", []) if sink.connection_required else []
+        schema["required"] += own.get("required", []) if kind.connection_required else []
     return schema
 
 

@@ -1,8 +1,9 @@
 """The running service: every part made, joined, started in order, reloaded and stopped in order.
 
-Start: files and rules are checked, sinks begin to connect, rules are loaded, then listeners open and the admin
-server answers. Stop: nobody new is let in, clients are disconnected, what was accepted runs through the rules, sinks
-drain, all within ``shutdown_timeout``. A reload swaps rules and sinks between two batches, or changes nothing.
+Start: files and rules are checked, sinks begin to connect, rules are loaded, then sources and listeners open and the
+admin server answers. Stop: nobody new is let in, clients are disconnected, sources are closed, what was accepted runs
+through the rules, sinks drain, all within ``shutdown_timeout``. A reload swaps rules and sinks between two batches, or
+changes nothing.
 
 It has no signals and no event loop of its own (``headrace.process``), and reads no files but through
 ``headrace.config``.
@@ -30,6 +31,7 @@ from headrace.admin import AdminServer, build
 from headrace.config import Config, load
 from headrace.decoding import ConfigErrors, Decoder
 from headrace.effective import effective
+from headrace.inlets import Inlet, Inlets, build_sources
 from headrace.links import LinkPlan, Links
 from headrace.outlets import Outlets
 from headrace.outlets import Plan as OutletPlan
@@ -61,6 +63,7 @@ class _Plan:
     config: Config
     rules: RuleSet
     links: LinkPlan
+    inlets: Mapping[str, Inlet]
     outlets: OutletPlan
 
 
@@ -94,6 +97,7 @@ class Service:
             forget=self._forget,
             stdout=stdout,
         )
+        self._inlets = Inlets(self.clock, self.metrics)
         self._listeners = Listeners(config.listeners, self._router, self._access, self.clock, base_dir=config.base_dir)
         self._admin: AdminServer | None = None
         self._access_is_open = False
@@ -146,6 +150,7 @@ class Service:
         self._access_is_open = True
         await self._access.open()
         await self._outlets.start(plan.outlets)
+        self._inlets.start(plan.inlets)
         self._use(plan, 0)
         await self._listeners.start()
         self.ports.update({name: port for name, (_, port) in self._listeners.addresses.items()})
@@ -166,15 +171,16 @@ class Service:
         rules = compile_config(config)
         decoder = Decoder(config.file, config.base_dir, config.lines)
         links = self._links.plan(config.connections, decoder)
+        inlets = build_sources(config.sources.values(), links, self.clock, self._router)
         outlets = self._outlets.plan(config, links, rules.schemas_for)
         if decoder.errors:
             raise ConfigErrors(decoder.errors)
-        return _Plan(config, rules, links, outlets)
+        return _Plan(config, rules, links, inlets, outlets)
 
     def _use(self, plan: _Plan, drain_timeout: float) -> None:
         """Make a started plan the current one, between two batches: the loop runs nothing else in here."""
         self._outlets.swap(plan.outlets, drain_timeout)
-        self._links.swap(plan.links, plan.outlets.connections)
+        self._links.swap(plan.links, plan.outlets.connections | self._inlets.connections)
         self._pump.outlets = {name: outlet.delivery for name, outlet in self._outlets.current.items()}
         self._engine.load(plan.rules)
         self._router.matches.clear()
@@ -191,6 +197,7 @@ class Service:
 
     def _resume(self) -> None:
         self._router.resume(self.clock.now())
+        self._inlets.resume()
 
     def _on_rule_error(self, rule: str, message: Message, error: Exception) -> None:
         suppressed = self._limit.allow((rule, getattr(error, "code", type(error).__name__)), self.clock.now())
@@ -208,7 +215,7 @@ class Service:
         """Where every component stands."""
         listening = "stopping" if self._stopping else "listening" if self._listeners.addresses else "starting"
         listeners = Component(state=listening, ready=listening == "listening")
-        return {"listeners": listeners, **components(self._outlets.current, self._links.current)}
+        return {"listeners": listeners, **components(self._inlets.current, self._outlets.current, self._links.current)}
 
     async def reload(self) -> None:
         """Read the file again and apply its rules and sinks; HeadraceError, and nothing has changed, if it is bad."""
@@ -242,6 +249,7 @@ class Service:
         self._stopping = True
         await self._listeners.stop()
         await self._listeners.disconnect_all()
+        await self._inlets.close()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self.config.process.shutdown_timeout.seconds) as self._draining:
                 if self._hurried:
@@ -270,6 +278,7 @@ class Service:
             self._ticking.cancel()
         await self._listeners.stop()
         await self._listeners.disconnect_all()
+        await self._inlets.close()
         self._pump.halt()
         await self._links.close()
         lost = dict(await self._outlets.close())

@@ -66,6 +66,19 @@ class ConnectionChoice(msgspec.Struct, kw_only=True, frozen=True):
     """How often it is asked whether it is there, while anything uses it; sooner while it is not. ``0s``: never."""
 
 
+class SourceChoice(msgspec.Struct, kw_only=True, frozen=True):
+    """Where messages come from beside our own listeners. Other keys: those of its type."""
+
+    type: str | None = None
+    """The source's type; may be left out where ``connection`` says it."""
+    connection: str | None = None
+    """The name of a ``[connections.<name>]``; without it the connection's keys stand here."""
+    publish: bool = False
+    """Give its messages to our own clients too, as if one of them had published them; else only rules see them."""
+    optional: bool = False
+    """The service counts as ready (``/readyz``) even while it cannot be reached."""
+
+
 class SinkChoice(msgspec.Struct, kw_only=True, frozen=True):
     """One destination. Other keys: those of its type, and ``batch``, ``buffer``, ``retry``."""
 

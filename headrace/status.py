@@ -1,7 +1,8 @@
 """Where every part of the service stands, for ``/readyz?verbose``: one :class:`Component` each.
 
-Pure: it reads states that others keep. A sink has a say in readiness until it has been reached for the first time,
-unless it is optional; later it buffers. A connection has none of its own: those who use it speak for themselves.
+Pure: it reads states that others keep. A sink or source has a say in readiness until it has been reached for the
+first time, unless it is optional; later a sink buffers, and the far side of a source does. A connection has none of
+its own: those who use it speak for themselves.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from core.clock import MICROSECOND
+from headrace.inlets import Inlet
 from headrace.links import Link
 from headrace.outlets import Outlet
 from sinks.encoding import rfc3339
@@ -53,6 +55,21 @@ def of_sink(outlet: Outlet) -> Component:
     )
 
 
+def of_source(inlet: Inlet) -> Component:
+    """A source."""
+    spec = inlet.spec
+    shared = spec.connection is not None and spec.connection.shared
+    return Component(
+        state=inlet.state,
+        ready=spec.optional or inlet.state != "connecting",
+        since=_instant(inlet.since),
+        last_error=inlet.last_error,
+        optional=spec.optional,
+        connection=f"connections.{spec.connection.name}" if shared and spec.connection else None,
+        reconnects=inlet.reconnects,
+    )
+
+
 def of_connection(link: Link) -> Component:
     """A shared connection, from its health checks."""
     return Component(
@@ -64,9 +81,12 @@ def of_connection(link: Link) -> Component:
     )
 
 
-def components(outlets: Mapping[str, Outlet], links: Mapping[str, Link]) -> dict[str, Component]:
-    """All sinks and connections, by ``sinks.<name>`` and ``connections.<name>``."""
-    sinks = {f"sinks.{name}": of_sink(outlet) for name, outlet in outlets.items()}
+def components(
+    inlets: Mapping[str, Inlet], outlets: Mapping[str, Outlet], links: Mapping[str, Link]
+) -> dict[str, Component]:
+    """All sources, sinks and connections, by ``sources.<name>``, ``sinks.<name>`` and ``connections.<name>``."""
+    sources = {f"sources.{name}": of_source(inlet) for name, inlet in inlets.items()}
+    sinks = sources | {f"sinks.{name}": of_sink(outlet) for name, outlet in outlets.items()}
     return sinks | {f"connections.{name}": of_connection(link) for name, link in links.items()}
 
 

@@ -60,12 +60,12 @@ def pack(properties: tuple[tuple[str, Any], ...]) -> Packed:
         raise ValueError(f"a property of the message cannot be sent: {error}") from None
 
 
-def unpack(message: Received) -> dict[str, Any] | None:
-    """The properties of a message by their names here; None where it has none."""
+def unpack(message: Received) -> dict[str, Any]:
+    """The properties of a message by their names here."""
     given = message.properties
     if given is None:
-        return None
-    return {name: getattr(given, theirs) for name, theirs in _PROPERTIES.items() if hasattr(given, theirs)} or None
+        return {}
+    return {name: getattr(given, theirs) for name, theirs in _PROPERTIES.items() if hasattr(given, theirs)}
 
 
 class Driver(paho.Client):

@@ -21,6 +21,9 @@ class Marks(NamedTuple):
     rest: Pairs
 
 
+NONE: Final = Marks(0, "", ())
+
+
 def signed(user: Pairs, hops: int, sender: str) -> Pairs:
     """User properties with our marks, instead of those that may be there."""
     return (*read(user).rest, (HOPS, str(hops)), (FROM, sender)) if user else ((HOPS, str(hops)), (FROM, sender))
