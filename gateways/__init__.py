@@ -1,1 +1,1 @@
-"""Other device protocols in and out. A gateway sees only its hub: it publishes and it subscribes."""
+"""Other brokers and device protocols, in and out. A gateway sees only its intake and its connection."""
