@@ -11,13 +11,13 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable
-from typing import Any, ClassVar, Final, Literal, NamedTuple
+from typing import ClassVar, Final, Literal, NamedTuple
 
 import msgspec
 
 from connections.mqtt import marks
 from connections.mqtt.connection import MqttConnection
-from connections.mqtt.listener import Listener
+from connections.mqtt.listener import Incoming, Listener
 from core import topics
 from core.errors import ConfigError, TopicError, Unavailable
 from core.message import Message, Publisher
@@ -68,7 +68,7 @@ class MqttSource(Source, Listener):
         if not config.topics:
             raise ConfigError("needs at least one subscription", path="topics", hint='[{ filter = "plant/#" }]')
         self._routes = [_route(one, f"topics.{index}") for index, one in enumerate(config.topics)]
-        self._locals: dict[str, str | None] = {}
+        self._locals: dict[str | None, str | None] = {}
         self._publishers: dict[int, Publisher] = {}
         self._client = self._connection.client(f"source-{context.name}", self, fresh=False)
         self._subscribed = False
@@ -100,37 +100,32 @@ class MqttSource(Source, Listener):
 
     # -- what the client tells ------------------------------------------------------------------------------------
 
-    def received(self, message: Any) -> None:
-        try:
-            topic = message.topic
-            local = self._locals[topic] if topic in self._locals else self._route(topic)
-        except UnicodeDecodeError:
-            local = None
-        properties = self._client.properties_of(message)
-        found = marks.read(properties.pop("user_properties", ())) if properties else marks.NONE
-        if local is None or found.sender == self._connection.mark:
-            self.context.intake.drop("no_topic" if local is None else "echo")
-            self._client.confirm(message.mid, message.qos, self._client.epoch)
+    def received(self, message: Incoming) -> None:
+        topic, payload, qos, retain, dup, packet_id, properties = message
+        local = self._locals[topic] if topic in self._locals else self._route(topic)
+        hops = 0
+        if properties:
+            hops, sender, rest = marks.read(properties.get("user_properties", ()))
+            properties = {name: value for name, value in properties.items() if name != "user_properties"}
+            if rest:
+                properties["user_properties"] = list(rest)
+            if sender == self._connection.mark:
+                self._refuse(message, "echo")
+                return
+        if local is None:
+            self._refuse(message, "no_topic")
             return
-        if properties and found.rest:
-            properties["user_properties"] = list(found.rest)
-        publisher = self._publishers.get(found.hops) or self._publisher(found.hops)
-        self._held.append(
-            _Arrival(
-                Message(
-                    local,
-                    bytes(message.payload),
-                    message.qos,
-                    message.retain,
-                    message.dup,
-                    properties=properties or None,
-                    publisher=publisher,
-                    received_ns=self.context.clock.now(),
-                ),
-                message.mid,
-                message.qos,
-            )
+        publisher = self._publishers.get(hops) or self._publisher(hops)
+        now = self.context.clock.now()
+        found = Message(
+            local, payload, qos, retain, dup, properties=properties or None, publisher=publisher, received_ns=now
         )
+        self._held.append(_Arrival(found, packet_id, qos))
+
+    def _refuse(self, message: Incoming, reason: str) -> None:
+        self.context.intake.drop(reason)
+        if message.qos:
+            self._client.confirm(message.packet_id, message.qos, self._client.epoch)
 
     def read(self) -> None:
         self.resume()
@@ -172,8 +167,10 @@ class MqttSource(Source, Listener):
         )
         return publisher
 
-    def _route(self, topic: str) -> str | None:
-        """The local topic of a remote one; None where it has none, kept for the next time."""
+    def _route(self, topic: str | None) -> str | None:
+        """The local topic of a remote one; None where it has none. Kept for the next time."""
+        if topic is None:
+            return None
         if len(self._locals) >= _MAX_TOPICS:
             self._locals.clear()
         local: str | None = None

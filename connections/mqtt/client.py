@@ -22,7 +22,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from connections.mqtt.channel import Channel
 from connections.mqtt.config import MqttConfig, words
-from connections.mqtt.driver import OK, Driver, Packed, Properties, Received, unpack
+from connections.mqtt.driver import OK, Driver, Packed, Properties
 from connections.mqtt.listener import Listener
 from core.errors import Unavailable
 
@@ -244,11 +244,6 @@ class MqttClient:
     def discard(self, packet_id: int) -> None:
         """Forget a message of QoS 2 that was received over a lost connection and never confirmed."""
         self._paho.discard(packet_id)
-
-    @staticmethod
-    def properties_of(message: Received) -> dict[str, Any]:
-        """The properties of a received message by their names in ``core.message``."""
-        return unpack(message)
 
     async def subscribe(self, filters: Sequence[tuple[str, int]]) -> None:
         """Subscribe; Unavailable with the filter that the broker refuses. Retained messages come once."""

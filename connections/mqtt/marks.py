@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 HOPS: Final = "headrace-hops"
@@ -21,15 +21,13 @@ class Marks(NamedTuple):
     rest: Pairs
 
 
-NONE: Final = Marks(0, "", ())
-
-
 def signed(user: Pairs, hops: int, sender: str) -> Pairs:
     """User properties with our marks, instead of those that may be there."""
     return (*read(user).rest, (HOPS, str(hops)), (FROM, sender)) if user else ((HOPS, str(hops)), (FROM, sender))
 
 
-def read(user: Iterable[tuple[str, str]]) -> Marks:
+@lru_cache(4_096)
+def read(user: Pairs) -> Marks:
     """The marks in user properties; what is not a number counts as no hop."""
     hops, sender = 0, ""
     rest: list[tuple[str, str]] = []

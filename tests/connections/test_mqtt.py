@@ -15,7 +15,7 @@ from connections.mqtt.client import MqttClient
 from connections.mqtt.config import MqttConfig, verdict, words
 from connections.mqtt.connection import MqttConnection
 from connections.mqtt.driver import pack
-from connections.mqtt.listener import Listener
+from connections.mqtt.listener import Incoming, Listener
 from core.errors import ConfigError, Unavailable
 from core.settings import decode_hook
 from headrace.testing import ConnectionContract
@@ -109,13 +109,13 @@ class Heard(Listener):
 
     def __init__(self) -> None:
         self.acks: list[tuple[int, int]] = []
-        self.messages: list[Any] = []
+        self.messages: list[Incoming] = []
         self.ends: list[str] = []
 
     def acknowledged(self, packet_id: int, code: int, detail: str) -> None:
         self.acks.append((packet_id, code))
 
-    def received(self, message: Any) -> None:
+    def received(self, message: Incoming) -> None:
         self.messages.append(message)
 
     def lost(self, reason: str) -> None:
@@ -146,7 +146,7 @@ async def test_messages_there_and_back(mosquitto: Mosquitto, version: str, qos: 
     assert [message.payload for message in heard.messages] == [b"%d" % number for number in range(50)]
     assert [message.qos for message in heard.messages] == [qos] * 50
     for message in heard.messages:
-        client.confirm(message.mid, message.qos, client.epoch)
+        client.confirm(message.packet_id, message.qos, client.epoch)
     await client.disconnect()
     await client.disconnect()
     assert heard.ends == []
