@@ -2,7 +2,7 @@
 
 The methods of paho that handle PUBLISH, PUBACK, PUBREC, PUBREL and PUBCOMP are replaced. They lack the reason in a
 PUBREC, a PUBREC that is only sent when the message is safe, and the answer to a PUBREL that was repeated; and for a
-message with properties they take four times as long.
+message with properties they take several times as long.
 """
 
 from __future__ import annotations

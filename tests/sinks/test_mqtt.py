@@ -59,6 +59,72 @@ async def test_the_payload_template_keeps_bytes() -> None:
     assert [message.payload for message in published] == [b"\xff\x00", b'{"a":1}', b"undefined"]
 
 
+async def test_properties_are_rendered() -> None:
+    sink, published = make(
+        {
+            "mqtt_properties": {
+                "payload_format_indicator": "${qos}",
+                "message_expiry_interval": 60,
+                "content_type": "text/${station}",
+                "response_topic": "${retain}",
+                "correlation_data": "${payload}",
+            },
+            "user_properties": {"site": "${station}", "absent": "${retain}"},
+            "retain": False,
+        }
+    )
+    await sink.write(batch(("s", 1, MISSING, b"\xff")))
+    assert published[0].properties == {
+        "payload_format_indicator": 1,
+        "message_expiry_interval": 60,
+        "content_type": "text/s",
+        "correlation_data": b"\xff",
+        "user_properties": [("site", "s")],
+    }
+
+
+@pytest.mark.parametrize(
+    ("value", "pairs"),
+    [
+        ({"a": 1, "b": "x"}, [("a", "1"), ("b", "x")]),
+        ([["a", "1"], ["a", "2"]], [("a", "1"), ("a", "2")]),
+        ([{"key": "a", "value": True}], [("a", "true")]),
+        ({}, None),
+        (None, None),
+        (MISSING, None),
+    ],
+)
+async def test_user_properties_of_a_column(value: Any, pairs: Any) -> None:
+    sink, published = make({"retain": False})
+    schema = Schema(("station", "user_properties"), (Type.ANY,) * 2)
+    await sink.write(batch(("s", value), schema=schema))
+    properties = published[0].properties
+    assert (properties and properties["user_properties"]) == pairs
+
+
+@pytest.mark.parametrize(
+    ("properties", "row", "reason"),
+    [
+        ({"payload_format_indicator": "${qos}"}, ("s", 2, "", ""), "payload_format_indicator is '2'"),
+        ({"message_expiry_interval": "${payload}"}, ("s", 0, "", "-1"), "message_expiry_interval is '-1'"),
+        ({"response_topic": "${payload}"}, ("s", 0, "", "a/#"), "contains '#'"),
+        ({"content_type": "${payload}"}, ("s", 0, "", b"\xff"), "content_type is not UTF-8"),
+    ],
+)
+async def test_properties_that_cannot_be(properties: dict[str, str], row: Row, reason: str) -> None:
+    sink, published = make({"mqtt_properties": properties, "retain": False})
+    with pytest.raises(Rejected, match=reason):
+        await sink.write(batch(row))
+    assert not published
+
+
+@pytest.mark.parametrize("value", [7, "text", [1], [["a"]]])
+async def test_a_column_that_is_no_user_properties(value: Any) -> None:
+    sink, _ = make({"user_properties": "${payload}", "retain": False})
+    with pytest.raises(Rejected, match="user_properties"):
+        await sink.write(batch(("s", 0, "", value)))
+
+
 async def test_rows_that_cannot_be_published_are_refused_and_the_others_are_not() -> None:
     sink, published = make({"topic": "${station}"})
     bad: list[Row] = [
@@ -102,6 +168,8 @@ async def test_many_schemas_do_not_pile_up() -> None:
         ({"topic": ""}, "topic: a topic name must have at least one character"),
         ({"qos": "3"}, "qos: '3' is none of 0, 1, 2"),
         ({"retain": "maybe"}, "retain: 'maybe' is none of true"),
+        ({"user_properties": "a=${b}"}, "user_properties: is not a single placeholder"),
+        ({"mqtt_properties": {"response_topic": "a/+"}}, "mqtt_properties.response_topic: topic name"),
     ],
 )
 def test_wrong_settings(config: dict[str, Any], message: str) -> None:
