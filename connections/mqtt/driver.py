@@ -116,6 +116,13 @@ class Driver(paho.Client):
             message.state = paho.mqtt_ms_publish
             message.dup = False
 
+    def _messages_reconnect_reset_out(self) -> None:
+        # paho forgets at the second attempt to connect that such a message was taken, and sends it as a new one.
+        for message in self._out_messages.values():
+            if message.state == paho.mqtt_ms_resend_pubrel:
+                message.state = paho.mqtt_ms_wait_for_pubcomp
+        super()._messages_reconnect_reset_out()
+
     def _refusal(self) -> tuple[int, str]:
         """The reason code in the packet at hand, and the broker's own words where it has any."""
         packet = self._in_packet["packet"]
