@@ -16,7 +16,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -33,13 +33,18 @@ from connections.base import ConnectionContext
 from core.message import Batch, Row, Schema, Type
 from core.settings import decode_hook
 from sinks.base import Sink, SinkContext
-from tests.servers import Kafka, Server
+from tests.servers import Influxdb, Kafka, Server, VictoriaMetrics
 
 BATCH: Final = 2_000
 SCHEMA: Final = Schema(
     ("id", "station", "connector", "at", "power", "status"),
     (Type.BIGINT, Type.TEXT, Type.BIGINT, Type.TIMESTAMP, Type.DOUBLE, Type.TEXT),
 )
+POINT: Final = Schema(
+    ("id", "station", "connector", "at", "power", "status", "voltage", "soc", "on"),
+    (*SCHEMA.types, Type.DOUBLE, Type.BIGINT, Type.BOOLEAN),
+)
+"""With three tags and five fields."""
 SECOND: Final = 1_000_000
 
 
@@ -51,6 +56,7 @@ class Case(NamedTuple):
     server: type[Server] | None
     settings: Callable[[Any], dict[str, Any]]
     connection: Callable[[Any], dict[str, Any]] | None = None
+    schema: Schema = SCHEMA
 
 
 def _kafka(driver: str, **settings: Any) -> Case:
@@ -64,22 +70,39 @@ def _kafka(driver: str, **settings: Any) -> Case:
     )
 
 
+def _influxdb(title: str, server: type[Server], **connection: Any) -> Case:
+    return Case(
+        f"influxdb: {title}",
+        "influxdb",
+        server,
+        lambda _: {"measurement": "meter", "tags": ["connector", "station", "status"], "time": "at", "precision": "ms"},
+        lambda running: {"url": running.url, "bucket": "ci", **connection},
+        POINT,
+    )
+
+
 CASES: Final = (
     _kafka("confluent"),
     _kafka("confluent", compression="zstd"),
     _kafka("confluent", exactly_once=True),
     _kafka("kafka-python"),
+    _influxdb("InfluxDB 1.8", Influxdb),
+    _influxdb("InfluxDB 1.8, gzip", Influxdb, gzip=True),
+    _influxdb("VictoriaMetrics", VictoriaMetrics),
     Case("file: NDJSON", "file", None, lambda folder: {"path": f"{folder}/rows.ndjson"}),
     Case("file: CSV", "file", None, lambda folder: {"path": f"{folder}/rows.csv"}),
     Case("file: Parquet", "file", None, lambda folder: {"path": f"{folder}/rows.parquet"}),
 )
 
 
-def rows(count: int) -> Iterator[Row]:
-    """Fresh rows, each with an id of its own, from a fixed moment on."""
-    for number in range(count):
+def rows(schema: Schema, start: int, count: int) -> list[Row]:
+    """Fresh rows, each with an id and a time of its own."""
+    every = []
+    for number in range(start, start + count):
         at = 1_767_225_600 * SECOND + number * 1_000
-        yield (number, f"CP-{number % 500:04d}", number % 4, at, 7_000 + number % 997 / 8, "Charging")
+        row = (number, f"CP-{number % 500:04d}", number % 4, at, 7_000 + number % 997 / 8, "Charging")
+        every.append(row if schema is SCHEMA else (*row, 230.1, number % 100, True))
+    return every
 
 
 def _make(case: Case, far_side: Any, base_dir: Path) -> Sink:
@@ -93,19 +116,19 @@ def _make(case: Case, far_side: Any, base_dir: Path) -> Sink:
         connection = kind(config, ConnectionContext(name="bench", base_dir=base_dir))
     sink_type = found("headrace.sinks")
     settings = msgspec.convert(case.settings(far_side), sink_type.Config, dec_hook=decode_hook)
-    context = SinkContext(name="bench", base_dir=base_dir, schemas=(SCHEMA,), connection=connection)
+    context = SinkContext(name="bench", base_dir=base_dir, schemas=(case.schema,), connection=connection)
     made: Sink = sink_type(settings, context)
     return made
 
 
-async def measure(sink: Sink, count: int) -> tuple[float, float]:
+async def measure(sink: Sink, schema: Schema, count: int) -> tuple[float, float]:
     """CPU microseconds per row and rows per second, medians; a first run is not counted."""
     await sink.open()
     try:
         cpu, wall = [], []
         for run in range(RUNS + 1):
-            every = list(rows(count))
-            batches = [Batch("bench", "rule", SCHEMA, every[at : at + BATCH]) for at in range(0, count, BATCH)]
+            every = rows(schema, run * count, count)
+            batches = [Batch("bench", "rule", schema, every[at : at + BATCH]) for at in range(0, count, BATCH)]
             began, began_cpu = time.perf_counter(), time.process_time()
             for batch in batches:
                 await sink.write(batch)
@@ -143,7 +166,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                         print(f"{case.title:44} {absent}")
                         continue
                 far_side = servers[case.server]
-            cpu, wall = asyncio.run(measure(_make(case, far_side, folder), options.rows))
+            cpu, wall = asyncio.run(measure(_make(case, far_side, folder), case.schema, options.rows))
             figures[case.title] = {"us_per_row": round(cpu, 2), "rows_per_second": round(wall)}
             print(f"{case.title:44} {cpu:15.2f} {wall:10,.0f}", flush=True)
     if options.json:

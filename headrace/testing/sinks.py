@@ -55,6 +55,10 @@ class SinkContract:
         """All rows at the destination, in any order; None where the sink keeps nothing to read."""
         raise NotImplementedError
 
+    def values(self, kind: Type) -> Sequence[Any]:
+        """The values of a type that are written: fewer where the destination has one type per column for good."""
+        return VALUES[kind]
+
     def arrives_as(self, kind: Type, value: Any) -> Any:
         """What ``value`` (it may be None or MISSING) of a column of type ``kind`` is when it is read back."""
         del kind
@@ -87,7 +91,7 @@ class SinkContract:
         schema = Schema(("id", *[f"c_{kind.value.lower()}" for kind in kinds]), (Type.BIGINT, *kinds))
         rows: list[Row] = []
         for position, kind in enumerate(kinds):
-            for value in VALUES[kind]:
+            for value in self.values(kind):
                 rows.append((len(rows), *[value if index == position else None for index in range(len(kinds))]))
         self.run(schema, rows)
 

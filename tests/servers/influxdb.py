@@ -66,11 +66,9 @@ class Influxdb(Server):
 
     def query(self, statement: str, *, user: bool = True) -> list[dict[str, object]]:
         """The rows of an InfluxQL statement."""
-        arguments = {"q": statement, "db": "ci", "epoch": "ns"}
-        if self._auth and user:
-            arguments |= {"u": "ci", "p": "ci-secret"}
-        body = urllib.parse.urlencode(arguments).encode()
-        with urllib.request.urlopen(f"{self.url}/query", data=body, timeout=30) as response:
+        login = "?u=ci&p=ci-secret" if self._auth and user else ""
+        body = urllib.parse.urlencode({"q": statement, "db": "ci", "epoch": "ns"}).encode()
+        with urllib.request.urlopen(f"{self.url}/query{login}", data=body, timeout=30) as response:
             answer = msgspec.json.decode(response.read())
         rows = []
         for result in answer["results"]:

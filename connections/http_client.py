@@ -1,0 +1,218 @@
+"""The one way in which headrace speaks HTTP to a far side: a pooled aiohttp session, time-outs, TLS, bounded answers.
+
+What goes wrong on the way to an answer becomes :class:`core.errors.Unavailable` with a sentence that holds neither
+credentials nor query; what an answer means is its caller's business. Redirects are not followed: who configures an
+address means that one. Nothing is tried again here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import email.utils
+import ipaddress
+import socket
+import ssl
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+from yarl import URL
+
+from connections.tls import TlsSettings, make_context
+from core.clock import SECOND
+from core.errors import Unavailable
+
+_MAX_ANSWER: Final = 1 << 16
+_MAX_WAIT: Final = 3_600 * SECOND
+_SHOWN: Final = 300
+
+
+class Answer(NamedTuple):
+    """What came back: status, headers (names in any case), and up to 64 KiB of the body."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def text(self) -> str:
+        """The beginning of the body on one line, for messages."""
+        line = " ".join(self.body[: 4 * _SHOWN].decode(errors="replace").split())
+        return line if len(line) <= _SHOWN else f"{line[:_SHOWN]}..."
+
+    def retry_after(self, now: int) -> int | None:
+        """Nanoseconds that the far side asks us to wait (RFC 9110, 10.2.3), at most an hour; ``now`` likewise."""
+        text = self.headers.get("Retry-After")
+        if text is None:
+            return None
+        try:
+            wait = int(text) * SECOND
+        except ValueError:
+            try:
+                moment = email.utils.parsedate_to_datetime(text)
+            except ValueError:
+                return None
+            moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+            wait = int((moment - datetime.fromtimestamp(now / SECOND, UTC)).total_seconds() * SECOND)
+        return min(max(wait, 0), _MAX_WAIT)
+
+
+class AddressGuard:
+    """Which addresses requests may go to, whoever named them: public ones, and those of ``allowed`` networks."""
+
+    def __init__(self, allowed: tuple[str, ...] = ()) -> None:
+        """ValueError for what is no network like ``10.0.0.0/8``."""
+        self._allowed = [ipaddress.ip_network(text) for text in allowed]
+
+    def refuses(self, address: str) -> bool:
+        """Whether requests must not go to this IP address. IPv4 addresses within IPv6 ones count as themselves."""
+        found: Any = ipaddress.ip_address(address.partition("%")[0])
+        if found.version == 6 and (found.ipv4_mapped or found.sixtofour):
+            found = found.ipv4_mapped or found.sixtofour
+        if any(found in network for network in self._allowed if network.version == found.version):
+            return False
+        return not found.is_global or found.is_multicast
+
+
+class _GuardedResolver(AbstractResolver):
+    """The system's resolver without the addresses that the guard refuses: what is connected to is what was checked."""
+
+    def __init__(self, guard: AddressGuard) -> None:
+        self._resolver = aiohttp.ThreadedResolver()
+        self._guard = guard
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        found = await self._resolver.resolve(host, port, family)
+        good = [address for address in found if not self._guard.refuses(address["host"])]
+        if not good:
+            raise _Refused(f"{host} has a private address")
+        return good
+
+    async def close(self) -> None:
+        await self._resolver.close()
+
+
+class _Refused(OSError):
+    """The guard refuses every address of a host."""
+
+
+class AddressRefused(Unavailable):
+    """The guard lets no request go to that host."""
+
+
+class HttpClient:
+    """Requests to any number of hosts; use it between ``open`` and ``close``, on one event loop.
+
+    ``timeout`` is nanoseconds for a whole exchange, ``connections`` how many may be open. ConfigError (path
+    ``tls...``) for TLS files that cannot be used.
+    """
+
+    def __init__(
+        self,
+        base_dir: Path,
+        *,
+        tls: TlsSettings | None = None,
+        timeout: int = 30 * SECOND,
+        connections: int = 8,
+        guard: AddressGuard | None = None,
+    ) -> None:
+        self._ssl: ssl.SSLContext | bool = make_context(tls, base_dir) if tls is not None else True
+        self._seconds = timeout / SECOND
+        self._connections = connections
+        self._guard = guard
+        self._session: aiohttp.ClientSession | None = None
+
+    async def open(self) -> None:
+        """Make the session; connects to nobody."""
+        if self._session is None:
+            resolver = _GuardedResolver(self._guard) if self._guard else None
+            connector = aiohttp.TCPConnector(
+                limit=self._connections, ssl=self._ssl, resolver=resolver, use_dns_cache=self._guard is None
+            )
+            self._session = aiohttp.ClientSession(
+                connector=connector,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                timeout=aiohttp.ClientTimeout(total=self._seconds, connect=min(self._seconds, 10.0)),
+                skip_auto_headers=("Accept-Encoding", "User-Agent"),
+                headers={"User-Agent": "headrace"},
+            )
+
+    async def close(self) -> None:
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    async def send(self, method: str, url: URL, headers: Mapping[str, str], body: bytes | None = None) -> Answer:
+        """One request; Unavailable where no whole answer comes, AddressRefused where the guard says no."""
+        session = self._session
+        if session is None:
+            raise Unavailable("the HTTP client is not open")
+        self._check(url)
+        try:
+            async with session.request(method, url, data=body, headers=headers, allow_redirects=False) as response:
+                return Answer(response.status, response.headers, await _body(response))
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            reason = _reason(error, self._seconds)
+            kind = AddressRefused if isinstance(_cause(error), _Refused) else Unavailable
+            raise kind(f"{shown(url)}: {reason}") from None
+
+    def _check(self, url: URL) -> None:
+        """Host names are checked when they are resolved; an address in the URL is not resolved."""
+        host = url.host or ""
+        if self._guard is not None and (":" in host or host.replace(".", "").isdigit()):
+            try:
+                refused = self._guard.refuses(host)
+            except ValueError:  # no address after all: the resolver says what it is
+                return
+            if refused:
+                raise AddressRefused(f"{shown(url)}: {host} is a private address")
+
+
+async def _body(response: aiohttp.ClientResponse) -> bytes:
+    """The body up to the limit; the connection is given up where there is more."""
+    if response.status == 204:
+        return b""
+    parts, size = [], 0
+    async for part in response.content.iter_any():
+        parts.append(part)
+        size += len(part)
+        if size > _MAX_ANSWER:
+            response.close()
+            break
+    return b"".join(parts)[:_MAX_ANSWER]
+
+
+def shown(url: URL) -> str:
+    """The address as messages may show it: without user, password, query and fragment."""
+    return str(url.with_user(None).with_query(None).with_fragment(None)) if url.host else "the URL"
+
+
+def _cause(error: BaseException) -> BaseException:
+    return error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
+
+
+def _reason(error: BaseException, seconds: float) -> str:
+    cause = _cause(error)
+    if isinstance(cause, _Refused):
+        return str(cause)
+    if isinstance(cause, aiohttp.ConnectionTimeoutError):
+        return "the connection takes too long"
+    if isinstance(cause, asyncio.TimeoutError):
+        return f"no answer within {seconds:g} s"
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return "the name of the host is not known"
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return f"its certificate is not accepted: {error.certificate_error}"
+    if isinstance(cause, ConnectionRefusedError):
+        return "connection refused"
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        return "the connection was closed before the answer"
+    if isinstance(error, aiohttp.InvalidURL | ValueError) and not isinstance(error, aiohttp.ClientPayloadError):
+        return "not an http URL"
+    text = " ".join(str(cause).split())
+    return f"{type(cause).__name__}: {text}" if text else type(cause).__name__

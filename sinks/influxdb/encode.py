@@ -1,0 +1,233 @@
+"""Rows -> lines, compiled once per schema.
+
+A point's tags repeat and its fields do not: everything before the fields is looked up by the values of the tags, and
+the fields are written by a function that was generated for their Python types (``_Shape``). Rows that a function does
+not fit, and all that is unusual (null, NaN, quotes, huge integers), take the slow way, which says what is wrong.
+Generated source has positions and names of ours in it only, never a column's name or a value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from core.errors import ConfigError, PayloadError
+from core.message import MISSING, Row, Schema, Type
+from core.registry import did_you_mean
+from sinks.encoding import rfc3339
+from sinks.influxdb import lines
+from sinks.influxdb.config import Config
+from sinks.influxdb.syntax import Clock, Syntax
+from sinks.template import Template
+
+Encode = Callable[[Row], str]
+_MAX_PREFIXES: Final = 50_000
+_MAX_SHAPES: Final = 32
+_FAST: Final = frozenset({float, int, bool, str})
+
+
+class Encoder:
+    """The settings of one sink; ConfigError for those that contradict one another or name no column of the rules."""
+
+    def __init__(self, config: Config, schemas: Sequence[Schema]) -> None:
+        self._config = config
+        self._syntax: Syntax | None = None
+        self._measurement = Template(config.measurement or "")
+        if config.write_syntax is not None:
+            by_columns = ("measurement", "tags", "fields", "unsigned", "time")
+            if also := next((name for name in by_columns if getattr(config, name)), None):
+                raise ConfigError("write_syntax says this already", path=also)
+            self._syntax = Syntax(config.write_syntax, config.precision)
+        elif not config.measurement:
+            raise ConfigError("is missing", path="measurement", hint="or set write_syntax")
+        elif self._measurement.constant is not None:
+            try:
+                lines.measurement(self._measurement.constant)
+            except PayloadError as error:
+                raise ConfigError(str(error), path="measurement") from None
+        self._check_columns(schemas)
+
+    def _check_columns(self, schemas: Sequence[Schema]) -> None:
+        config = self._config
+        names = {name: None for schema in schemas for name in schema.names}
+        wanted = {"tags": config.tags, "fields": config.fields or [], "unsigned": config.unsigned}
+        wanted["time"] = [config.time] if config.time else []
+        for setting, columns in wanted.items():
+            if len(set(columns)) < len(columns):
+                raise ConfigError("names a column twice", path=setting)
+            for column in columns if names else ():
+                if column not in names:
+                    hint = did_you_mean(column, names) or f"they yield {', '.join(names)}"
+                    raise ConfigError(f"no rule yields {column!r}", path=setting, hint=hint)
+        if both := set(config.tags) & set(config.fields or ()):
+            raise ConfigError(f"{min(both)!r} is a tag, too", path="fields")
+
+    def bind(self, schema: Schema) -> Encode:
+        """A function that gives the line (or lines) of a row; PayloadError for a row that has none."""
+        if self._syntax is not None:
+            return self._syntax.bind(schema)
+        return _Points(self._config, self._measurement, schema).encode
+
+
+class _Points:
+    """The points of one schema."""
+
+    def __init__(self, config: Config, template: Template, schema: Schema) -> None:
+        names = schema.names
+        self._types = schema.types
+        self._width = len(names)
+        self._unsigned = frozenset(names.index(name) for name in config.unsigned if name in names)
+        self._floats = config.integers == "float"
+        self._measurement = template.bind(schema)
+        self._has_measurement = template.constant is not None
+        # Sorted: the server need not do it (InfluxDB, "optimize writes").
+        self._tags = [(lines.key(name, "tag key"), names.index(name)) for name in sorted(config.tags) if name in names]
+        taken = {*config.tags, config.time}
+        wanted = [name for name in names if name not in taken] if config.fields is None else config.fields
+        self._fields = [(lines.key(name), names.index(name)) for name in wanted if name in names]
+        self._time = names.index(config.time) if config.time in names else None
+        self._timed = config.time is not None
+        self._unit = lines.PER_UNIT[config.precision]
+        self._prefixes: dict[Any, str] = {}
+        self._shapes: dict[tuple[type, ...], Encode] = {}
+        self._last: Callable[[Row], str | None] = lambda _: None
+        self._clock = Clock(self._unit)
+
+    def encode(self, row: Row) -> str:
+        line = self._last(row)
+        return line if line is not None else self._other(row)
+
+    def _other(self, row: Row) -> str:
+        """Find or generate the function for the row's types; the slow way where that one does not take it, either."""
+        shape = tuple([type(row[index]) for _, index in self._fields])
+        fast: Any = self._shapes.get(shape)
+        if fast is None and len(self._shapes) < _MAX_SHAPES and self._timed and _FAST.issuperset(shape):
+            fast = self._shapes[shape] = self._generate(shape)
+        if fast is not None:
+            self._last = fast
+            line: str | None = fast(row)
+            if line is not None:
+                return line
+        return self._slowly(row)
+
+    # -- the slow way -----------------------------------------------------------------------------------------------
+
+    def _slowly(self, row: Row) -> str:
+        fields = []
+        for name, index in self._fields:
+            value = row[index]
+            if self._types[index] is Type.TIMESTAMP and type(value) is int:
+                value = rfc3339(value)
+            text = lines.field(value, unsigned=index in self._unsigned, floats=self._floats)
+            if text is not None:
+                fields.append(f"{name}={text}")
+        if not fields:
+            lines.refuse("no field has a value")
+        return f"{self._prefix(row)}{','.join(fields)} {self._moment(row)}"
+
+    def _prefix(self, row: Row) -> str:
+        """Everything before the fields, with the space."""
+        measurement = self._measurement(row).decode(errors="replace")
+        parts = [lines.measurement(measurement)]
+        for name, index in self._tags:
+            value = row[index]
+            if self._types[index] is Type.TIMESTAMP and type(value) is int:
+                value = rfc3339(value)
+            text = lines.text_of(value)
+            if text:
+                parts.append(f"{name}={lines.tag(text)}")
+        return f"{','.join(parts)} "
+
+    def _moment(self, row: Row) -> int:
+        if self._time is None:
+            if self._timed:
+                lines.refuse("it has no time")
+            return self._clock.next()
+        value = row[self._time]
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
+        if type(value) is not int:
+            lines.refuse("it has no time" if value is None or value is MISSING else f"{value!r:.40} is no time")
+        moment = value * (1_000 if self._types[self._time] is Type.TIMESTAMP else 1_000_000)
+        if not lines.INT_MIN <= moment <= lines.INT_MAX:
+            lines.refuse(f"the time {value} is out of range")
+        return moment // self._unit
+
+    # -- the generated way ------------------------------------------------------------------------------------------
+
+    def _cached_prefix(self, key: Any, row: Row) -> str:
+        prefix = self._prefix(row)
+        if len(self._prefixes) >= _MAX_PREFIXES:
+            self._prefixes.clear()
+        self._prefixes[key] = prefix
+        return prefix
+
+    def _generate(self, shape: tuple[type, ...]) -> Any:
+        """A function for fields of these types; it gives None for what it does not take."""
+        names = dict.fromkeys(f"v{index}" for index in range(self._width))
+        builtins = {"TypeError": TypeError, "int": int, "str": str, "float": float, "bool": bool}
+        scope: dict[str, Any] = {"__builtins__": builtins}
+        conditions, numbers, text = [], [], []
+        for position, ((name, index), kind) in enumerate(zip(self._fields, shape, strict=True)):
+            value = f"v{index}"
+            scope[f"n{position}"] = f"{',' if position else ''}{name}="
+            conditions.append(f"{value}.__class__ is {kind.__name__}")
+            if kind is float:
+                numbers.append(value)
+                text.append(f"{{n{position}}}{{{value}!r}}")
+            elif kind is bool:
+                text.append(f"{{n{position}}}{{{value}}}")
+            elif kind is str:
+                if self._types[index] is Type.TIMESTAMP:
+                    conditions.append("False")
+                conditions.append(f"'\"' not in {value} and '\\\\' not in {value}")
+                text.append(f'{{n{position}}}"{{{value}}}"')
+            elif self._floats:
+                conditions.append(f"-{2**53} < {value} < {2**53}")
+                text.append(f"{{n{position}}}{{{value}}}.0")
+            elif index in self._unsigned:
+                conditions.append(f"0 <= {value} <= {lines.UINT_MAX}")
+                text.append(f"{{n{position}}}{{{value}}}u")
+            else:
+                conditions.append("False" if self._types[index] is Type.TIMESTAMP else _in_range(value))
+                text.append(f"{{n{position}}}{{{value}}}i")
+        if numbers:
+            # The sum is not finite where one of them is not; where it overflows the slow way does no harm.
+            conditions.append(f"({' + '.join(numbers)}) * 0.0 == 0.0")
+        key = self._key()
+        scope |= {"prefixes": self._prefixes.get, "cached": self._cached_prefix, "measurement": self._measurement}
+        moment = f"v{self._time}"
+        timestamp = self._time is not None and self._types[self._time] is Type.TIMESTAMP
+        conditions.append(f"{moment}.__class__ is int")
+        limit = lines.INT_MAX // (1_000 if timestamp else 1_000_000)
+        conditions.append(f"-{limit} < {moment} < {limit}")
+        scale, unit = (1_000 if timestamp else 1_000_000), self._unit
+        when = f"{moment} * {scale // unit}" if scale >= unit else f"{moment} // {unit // scale}"
+        source = (
+            f"def encode(row):\n"
+            f"    {', '.join(names)}, = row\n"
+            f"    if {' and '.join(conditions)}:\n"
+            f"        key = {key}\n"
+            f"        try:\n"
+            f"            prefix = prefixes(key)\n"
+            f"        except TypeError:\n"
+            f"            return None\n"
+            f"        if prefix is None:\n"
+            f"            prefix = cached(key, row)\n"
+            f"        return f'{{prefix}}{''.join(text)} {{{when}}}'\n"
+        )
+        exec(source, scope)  # noqa: S102 - no text of others is in it
+        return scope["encode"]
+
+    def _key(self) -> str:
+        """What the beginning of a line depends on: 1, 1.0 and True are equal, and are not the same tag."""
+        parts = [] if self._has_measurement else ["measurement(row)"]
+        parts += [
+            f"v{index}" if self._types[index] in (Type.TEXT, Type.BIGINT) else f"v{index}.__class__, v{index}"
+            for _, index in self._tags
+        ]
+        return f"({', '.join(parts)},)" if parts else "()"
+
+
+def _in_range(value: str) -> str:
+    return f"{lines.INT_MIN} <= {value} <= {lines.INT_MAX}"
