@@ -55,10 +55,10 @@ DRIVER_FILES: Final = {
     "connections/kafka/kafkapython.py": frozenset({"kafka"}),
     "connections/mqtt/client.py": frozenset({"paho"}),
     "connections/mqtt/driver.py": frozenset({"paho"}),
-    "connections/sql.py": frozenset({"sqlalchemy"}),
+    "connections/sql/*.py": frozenset({"sqlalchemy"}),
     "sinks/file/parquet.py": frozenset({"pyarrow"}),
     "sinks/influxdb/sink.py": frozenset({"aiohttp", "yarl"}),
-    "sinks/sql*.py": frozenset({"sqlalchemy"}),
+    "sinks/sql/*.py": frozenset({"sqlalchemy"}),
 }
 
 # Packages without an entry may use these freely; broker has files that may.
@@ -247,9 +247,9 @@ def test_every_module_says_what_it_owns() -> None:
         ("sinks/x.py", "class A:\n  import sqlalchemy.orm", "must be imported where it is first used"),
         ("sinks/x.py", "try:\n  import sqlalchemy\nexcept ImportError: pass", "where it is first used"),
         ("sinks/x.py", "x = require_driver('sqlalchemy', 'sql', 'g', 'n')", "where it is first used"),
-        ("sinks/x.py", "from sinks import sql_table", "sinks.sql_table loads a driver"),
-        ("headrace/x.py", "import sinks.sql", "sinks.sql loads a driver"),
-        ("sinks/sql_x.py", "import psycopg", "psycopg must be imported where it is first used"),
+        ("sinks/x.py", "from sinks.sql import table", "sinks.sql.table loads a driver"),
+        ("headrace/x.py", "import sinks.sql.sink", "sinks.sql.sink loads a driver"),
+        ("sinks/sql/x.py", "import psycopg", "psycopg must be imported where it is first used"),
         ("rules/x.py", "import numpy", "rules must not import numpy"),
         ("rules/x.py", "importlib.import_module('broker.acl')", "rules must not import broker.acl"),
     ],
@@ -267,8 +267,8 @@ def test_a_broken_layer_is_seen(path: str, source: str, complaint: str) -> None:
         ("sinks/x.py", "def f():\n  import sqlalchemy"),
         ("sinks/x.py", "def f():\n  return require_driver('sqlalchemy', 'sql', 'g', 'n')"),
         ("sinks/x.py", "if TYPE_CHECKING:\n  import sqlalchemy"),
-        ("sinks/sql_x.py", "import sqlalchemy\nfrom sinks.sql_table import t\nfrom sinks import sql_values"),
-        ("headrace/x.py", "def f():\n  import sinks.sql"),
+        ("sinks/sql/x.py", "import sqlalchemy\nfrom sinks.sql.table import t\nfrom sinks.sql import encode"),
+        ("headrace/x.py", "def f():\n  import sinks.sql.sink"),
         ("headrace/x.py", "from broker.router import Router\nfrom rules import runtime"),
     ],
 )

@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from connections.sql import SqlConfig, SqlConnection
+from connections.sql.connection import SqlConfig, SqlConnection
 from core.clock import MILLISECOND, SECOND
 from core.errors import ConfigError
 from headrace.config import inspect, load, parse
 from headrace.endpoints import connection_types
 from sinks.console import ConsoleSink
 from sinks.null import NullSink
-from sinks.sql import SqlSink
+from sinks.sql.sink import SqlSink
 
 LISTENER = '[listeners.mqtt]\nbind = "127.0.0.1:1883"\n'
 GOOD = """\

@@ -16,7 +16,7 @@ import msgspec
 import pytest
 
 from connections.base import Connection, ConnectionContext
-from connections.sql import SqlConfig, SqlConnection
+from connections.sql.connection import SqlConfig, SqlConnection
 from core.errors import PayloadError, Rejected, SinkError, Unavailable
 from core.message import MISSING, Batch, Message, Row, Type
 from core.settings import Secret
@@ -28,7 +28,7 @@ from sinks.console import ConsoleSink
 from sinks.encoding import rfc3339
 from sinks.mqtt.sink import MqttSink
 from sinks.null import NullSink
-from sinks.sql import SqlSink
+from sinks.sql.sink import SqlSink
 
 
 def as_json(kind: Type, value: Any) -> Any:

@@ -22,7 +22,7 @@ from sinks.backoff import Backoff
 from sinks.buffer import row_bytes
 from sinks.encoding import instant, rfc3339
 from sinks.settings import RetrySettings
-from sinks.sql_errors import classify
+from sinks.sql.errors import classify
 
 
 @given(failures=st.integers(0, 10_000), luck=st.floats(0, 1), wish=st.none() | st.integers(0, 10**12))

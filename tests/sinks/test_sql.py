@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 from connections.base import ConnectionContext
-from connections.sql import SqlConfig, SqlConnection
+from connections.sql.connection import SqlConfig, SqlConnection
 from core.clock import SystemClock
 from core.errors import ConfigError, ExtensionError, Rejected, Unavailable
 from core.message import MISSING, Batch, Row, Schema, Type
@@ -23,7 +23,7 @@ from core.settings import decode_hook
 from sinks.base import SinkContext
 from sinks.delivery import Delivery, State
 from sinks.settings import DeliverySettings
-from sinks.sql import SqlSink
+from sinks.sql.sink import SqlSink
 
 METER = Schema(("station", "kw", "soc"), (Type.TEXT, Type.DOUBLE, Type.BIGINT))
 
@@ -297,7 +297,7 @@ async def test_a_cancelled_write_is_taken_back(tmp_path: Path) -> None:
 
 async def test_writes_that_hang_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with opened(tmp_path, {"create_table": True}, METER, busy_timeout="1h") as sink:
-        monkeypatch.setattr("sinks.sql._MAX_ABANDONED", 1)
+        monkeypatch.setattr("sinks.sql.sink._MAX_ABANDONED", 1)
         with database(tmp_path) as other:
             other.execute("BEGIN IMMEDIATE")
             task = asyncio.create_task(sink.write(batch(("late", 1.0, 1))))

@@ -15,14 +15,14 @@ import pytest
 import sqlalchemy as sa
 
 from connections.base import ConnectionContext
-from connections.sql import SqlConfig, SqlConnection, make_engine, parse_url
+from connections.sql.connection import SqlConfig, SqlConnection, make_engine, parse_url
 from core.errors import Rejected, Unavailable
 from core.message import MISSING, Batch, Row, Schema, Type
 from core.settings import Secret
 from headrace.testing import SinkContract
 from sinks.base import Sink, SinkContext
 from sinks.encoding import EPOCH, rfc3339
-from sinks.sql import SqlSink
+from sinks.sql.sink import SqlSink
 from tests.servers import Mariadb, Postgresql
 
 pytestmark = pytest.mark.integration

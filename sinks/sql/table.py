@@ -16,7 +16,7 @@ from sqlalchemy.engine import Connection
 from core.errors import Unavailable
 from core.message import Schema, Type
 from core.registry import did_you_mean
-from sinks.sql_values import Conversion, converters, kind_of
+from sinks.sql.encode import Conversion, converters, kind_of
 
 Write = Literal["insert", "upsert", "ignore"]
 

@@ -23,14 +23,14 @@ from sqlalchemy.engine import Connection as DatabaseConnection
 from sqlalchemy.engine import Engine
 from sqlalchemy.pool import PoolProxiedConnection
 
-from connections.sql import SqlConnection
+from connections.sql.connection import SqlConnection
 from connections.worker import Worker
 from core.errors import ConfigError, SinkError, Unavailable
 from core.message import Batch, Schema
 from core.registry import did_you_mean
 from sinks.base import Sink, SinkContext
-from sinks.sql_errors import classify
-from sinks.sql_table import Plan, TableSettings, Write, merged, prepare
+from sinks.sql.errors import classify
+from sinks.sql.table import Plan, TableSettings, Write, merged, prepare
 
 _MAX_PLANS: Final = 256
 _MAX_ABANDONED: Final = 4
