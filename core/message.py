@@ -30,6 +30,9 @@ class Missing(enum.Enum):
 
 MISSING: Final = Missing.MISSING
 
+SYSTEM_ERRORS: Final = "$system/errors\0"
+"""The topic of messages about trouble, which rules read as ``system.errors``. No client can name it: it has a NUL."""
+
 
 class Publisher:
     """Who sent a message; one object per connection (or per rule, for messages that a rule republished).

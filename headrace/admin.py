@@ -1,8 +1,8 @@
 """The admin server: is the process alive, is it ready, what does it count. HTTP in the service's own event loop.
 
 Paths: ``/`` (links), ``/healthz`` (the loop turns), ``/readyz`` (``?verbose``: every component), ``/config`` (what is
-in effect, without secrets), ``/metrics``. It reads through the functions it is given and changes nothing. No
-authentication: bind it to a private address.
+in effect, without secrets), ``/errors`` (the last dead letters), ``/metrics``. It reads through the functions
+it is given and changes nothing. No authentication: bind it to a private address.
 """
 
 from __future__ import annotations
@@ -28,13 +28,23 @@ from headrace.status import Component, is_ready
 
 
 def build(
-    metrics: Metrics, status: Callable[[], Mapping[str, Component]], config: Callable[[], Any], version: str
+    metrics: Metrics,
+    status: Callable[[], Mapping[str, Component]],
+    config: Callable[[], Any],
+    errors: Callable[[], Any],
+    version: str,
 ) -> Starlette:
-    """The ASGI application; ``status`` and ``config`` are asked at every request."""
+    """The ASGI application; ``status``, ``config`` and ``errors`` are asked at every request."""
     exposition = Exposition(metrics)
 
     async def index(_: Request) -> Response:
-        links = {"health": "/healthz", "readiness": "/readyz?verbose", "config": "/config", "metrics": "/metrics"}
+        links = {
+            "health": "/healthz",
+            "readiness": "/readyz?verbose",
+            "config": "/config",
+            "errors": "/errors",
+            "metrics": "/metrics",
+        }
         return _json({"service": "headrace", "version": version, "links": links})
 
     async def healthz(_: Request) -> Response:
@@ -51,6 +61,9 @@ def build(
     async def config_page(_: Request) -> Response:
         return _json(config())
 
+    async def errors_page(_: Request) -> Response:
+        return _json(errors())
+
     async def metrics_page(request: Request) -> Response:
         body, content_type = exposition.render(request.headers.get("accept", ""))
         return Response(body, headers={"content-type": content_type})
@@ -61,6 +74,7 @@ def build(
             Route("/healthz", healthz),
             Route("/readyz", readyz),
             Route("/config", config_page),
+            Route("/errors", errors_page),
             Route("/metrics", metrics_page),
         ]
     )

@@ -18,7 +18,7 @@ from headrace.decoding import ConfigErrors, Decoder
 from headrace.endpoints import SinkSpec, SourceSpec
 from headrace.inlets import build_sources
 from headrace.links import LinkPlan, Links
-from headrace.outlets import build_sinks
+from headrace.outlets import build_sinks, with_fallbacks
 from rules.compiler import RuleSet, RuleSource, compile_rules
 from sinks.base import Sink
 
@@ -92,9 +92,10 @@ def _set_up(config: Config, rules: RuleSet) -> Trial:
     clock = SystemClock()
     decoder = Decoder(config.file, config.base_dir, config.lines)
     links = Links(clock, Metrics()).plan(config.connections, decoder)
+    schemas_for = with_fallbacks(config.sinks, rules.schemas_for)
     inlets = build_sources(config.sources.values(), links, clock)
     sources = {name: inlet.source for name, inlet in inlets.items()}
-    return Trial(links, sources, build_sinks(list(config.sinks.values()), links, rules.schemas_for, clock, publish))
+    return Trial(links, sources, build_sinks(list(config.sinks.values()), links, schemas_for, clock, publish))
 
 
 def explain(file: str, *, code: bool) -> int:

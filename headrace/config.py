@@ -210,6 +210,7 @@ class _Reader:
         connections = self._each("connections", endpoints.connection)
         sources = self._each("sources", endpoints.source)
         sinks = self._each("sinks", endpoints.sink)
+        self._check_fallbacks(sinks)
         admin = None
         if "admin" in self.tables:
             admin = decoder.struct(AdminSettings, self.tables["admin"], ("admin",))
@@ -241,6 +242,20 @@ class _Reader:
         table = self.decoder.table(self.tables.get(section, {}), (section,)) or {}
         decoded = {name: decode(value, (section, name)) for name, value in table.items()}
         return {name: value for name, value in decoded.items() if value is not None}
+
+    def _check_fallbacks(self, sinks: Mapping[str, SinkSpec]) -> None:
+        """Every ``on_unavailable`` names another sink, and following them comes to an end."""
+        for name, spec in sinks.items():
+            place = ("sinks", name, "on_unavailable", "sink")
+            seen = [name]
+            other = spec.fallback
+            if other is not None and other not in self.tables["sinks"]:
+                self.decoder.fail(place, f"there is no sink {other!r}", did_you_mean(other, self.tables["sinks"]))
+            while other is not None and other in sinks and other not in seen:
+                seen.append(other)
+                other = sinks[other].fallback
+            if other == name:
+                self.decoder.fail(place, f"leads back here: {' -> '.join([*seen, name])}")
 
     def _auth(self) -> tuple[AuthSettings | None, tuple[ProviderSpec, ...]]:
         table = self.decoder.table(self.tables.get("auth", {}), ("auth",))

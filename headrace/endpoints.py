@@ -78,6 +78,11 @@ class SinkSpec:
     optional: bool
     table: Mapping[str, Any]
 
+    @property
+    def fallback(self) -> str | None:
+        """The sink that takes its rows while this one is out of reach."""
+        return None if self.delivery.on_unavailable is None else self.delivery.on_unavailable.sink
+
     def same(self, other: SinkSpec) -> bool:
         """Whether the file says the same about both, their connections included."""
         ours, theirs = self.connection, other.connection

@@ -22,9 +22,8 @@ from headrace.config import Config
 from headrace.decoding import Decoder
 from headrace.endpoints import SinkSpec
 from headrace.links import LinkPlan
-from headrace.ratelimit import RateLimit, suffix
 from sinks.base import Sink, SinkContext
-from sinks.delivery import Delivery
+from sinks.delivery import Delivery, OnDead
 
 _log = logging.getLogger("headrace.sinks")
 
@@ -53,6 +52,21 @@ class Plan:
         """The names of the shared connections that the sinks will use."""
         specs = [outlet.spec.connection for outlet in self.outlets.values()]
         return {spec.name for spec in specs if spec is not None and spec.shared}
+
+
+def with_fallbacks(specs: Mapping[str, SinkSpec], schemas_for: SchemasFor) -> SchemasFor:
+    """The schemas that may come to a sink: those of its rules, and those of the sinks that fall back on it."""
+    sources: dict[str, list[str]] = {name: [name] for name in specs}
+    for name, spec in specs.items():
+        fallback = spec.fallback
+        while fallback in sources and name not in sources[fallback]:
+            sources[fallback].append(name)
+            fallback = specs[fallback].fallback
+
+    def schemas(name: str) -> list[Schema]:
+        return list(dict.fromkeys(schema for source in sources[name] for schema in schemas_for(source)))
+
+    return schemas
 
 
 def build_sinks(
@@ -111,6 +125,7 @@ class Outlets:
         publish: Publish,
         on_room: Callable[[], None],
         forget: Callable[[Delivery], int],
+        on_dead: OnDead,
         stdout: BinaryIO | None = None,
     ) -> None:
         """``forget`` drops what waits for a delivery outside of it and returns the rows."""
@@ -121,12 +136,13 @@ class Outlets:
         self._on_room = on_room
         self._forget = forget
         self._stdout = stdout
-        self._limit = RateLimit()
+        self._on_dead = on_dead
         self._lost: dict[str, int] = {}
         self._retiring: set[asyncio.Task[None]] = set()
 
     def plan(self, config: Config, links: LinkPlan, schemas_for: SchemasFor) -> Plan:
         """Build the sinks that are new or changed; what they object to goes to the errors of the plan's decoder."""
+        schemas_for = with_fallbacks(config.sinks, schemas_for)
         kept: dict[str, Outlet] = {}
         for name, outlet in self.current.items():
             spec = config.sinks.get(name)
@@ -149,8 +165,13 @@ class Outlets:
             clock=self._clock,
             metrics=self._metrics,
             on_room=self._on_room,
-            on_dead=self._bury,
+            on_dead=self._on_dead,
+            fallback=self._fall_back,
         )
+
+    def _fall_back(self, batch: Batch) -> bool:
+        """Offer a batch to another sink than the one it was made for."""
+        return self.current[batch.target].delivery.offer(batch)
 
     async def start(self, plan: Plan) -> None:
         """Begin to open the new sinks of a plan; they connect in the background."""
@@ -195,15 +216,3 @@ class Outlets:
             if lost:
                 self._lost[name] = self._lost.get(name, 0) + lost
         return self._lost
-
-    def _bury(self, batch: Batch, rows: list[tuple[int, str]]) -> None:
-        suppressed = self._limit.allow((batch.target, batch.rule), self._clock.now())
-        if suppressed is not None:
-            _log.warning(
-                "sink %s refused %d rows of rule %s for good: %s%s",
-                batch.target,
-                len(rows),
-                batch.rule,
-                rows[0][1],
-                suffix(suppressed),
-            )

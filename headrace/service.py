@@ -25,10 +25,11 @@ from broker.router import Router
 from core.clock import SECOND, SystemClock
 from core.errors import ConfigError, HeadraceError
 from core.inbox import MemoryInbox
-from core.message import Message
+from core.message import SYSTEM_ERRORS
 from core.metrics import Metrics
 from headrace.admin import AdminServer, build
 from headrace.config import Config, load
+from headrace.deadletters import DeadLetters
 from headrace.decoding import ConfigErrors, Decoder
 from headrace.effective import effective
 from headrace.inlets import Inlet, Inlets, build_sources
@@ -36,7 +37,6 @@ from headrace.links import LinkPlan, Links
 from headrace.outlets import Outlets
 from headrace.outlets import Plan as OutletPlan
 from headrace.pump import SLICE, Pump
-from headrace.ratelimit import RateLimit, suffix
 from headrace.status import Component, components
 from headrace.version import installed_version
 from rules.compiler import RuleSet, RuleSource, compile_rules
@@ -76,8 +76,15 @@ class Service:
         self.metrics = Metrics()
         self.ports: dict[str, int] = {}
         """The port of each listener by its name, and of ``admin``, once the service has started."""
-        self._limit = RateLimit()
-        self._engine = Engine(self.metrics, on_error=self._on_rule_error)
+        self._dead = DeadLetters(
+            self.clock,
+            self.metrics,
+            append=lambda messages: self._inbox.append(messages),  # noqa: PLW0108 - it is made later
+            wanted=lambda: bool(self._engine.rules_for(SYSTEM_ERRORS)),
+            full=lambda: self._inbox.full,
+            call_soon=asyncio.get_running_loop().call_soon,
+        )
+        self._engine = Engine(self.metrics, on_error=self._dead.failed)
         self._pump = Pump(self._engine, self.clock, self.metrics, self._resume, config.inbox.linger)
         self._inbox = MemoryInbox(
             self._pump.wake, self._pump.drain, max_messages=config.inbox.max_messages, slice_size=SLICE
@@ -95,6 +102,7 @@ class Service:
             publish=self._router.publish,
             on_room=self._pump.on_room,
             forget=self._forget,
+            on_dead=self._dead.refused,
             stdout=stdout,
         )
         self._inlets = Inlets(self.clock, self.metrics)
@@ -144,7 +152,9 @@ class Service:
         _make_data_dir(config)
         plan = self._plan(config)
         if config.admin is not None:
-            application = build(self.metrics, self.status, lambda: effective(self.config), installed_version())
+            application = build(
+                self.metrics, self.status, lambda: effective(self.config), self._dead.page, installed_version()
+            )
             self._admin = AdminServer(application, config.admin.bind)
             self.ports["admin"] = self._admin.port
         self._access_is_open = True
@@ -198,18 +208,6 @@ class Service:
     def _resume(self) -> None:
         self._router.resume(self.clock.now())
         self._inlets.resume()
-
-    def _on_rule_error(self, rule: str, message: Message, error: Exception) -> None:
-        suppressed = self._limit.allow((rule, getattr(error, "code", type(error).__name__)), self.clock.now())
-        if suppressed is not None:
-            _log.warning(
-                "rule %s failed on a message of %r from %r: %s%s",
-                rule,
-                message.topic,
-                message.publisher.client_id,
-                error if isinstance(error, HeadraceError) else f"{type(error).__name__}: {error}",
-                suffix(suppressed),
-            )
 
     def status(self) -> Mapping[str, Component]:
         """Where every component stands."""

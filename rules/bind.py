@@ -6,12 +6,16 @@ name is a diagnostic. Binding goes on after an error, so that one run finds them
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from sqlglot import exp
 
 from core.errors import TopicError
 from core.message import Type
 from core.topics import validate_filter
 from rules.bind_expressions import ExpressionBinder
+from rules.columns import SYSTEM_SOURCES
+from rules.diagnostics import suggestion
 from rules.nodes import FROM_ARG, Foreach, Range, span_of
 from rules.scope import PAYLOAD, Outputs, Scope
 from rules.tree import (
@@ -103,6 +107,9 @@ class Binder(ExpressionBinder):
             if not isinstance(table, exp.Table):
                 self._refuse(table)
                 continue
+            if table.args.get("db") is not None:
+                filters += self._system_source(table, alone=len(tables) == 1)
+                continue
             name = table.name
             event = name.startswith(("$events/", "$bridges/", "$sources/"))
             if event and self._columns.strict:
@@ -119,6 +126,23 @@ class Binder(ExpressionBinder):
             if name not in filters:
                 filters.append(name)
         return tuple(filters)
+
+    def _system_source(self, table: exp.Table, *, alone: bool) -> list[str]:
+        """The topic of ``system.<name>``, whose columns are those of the query from here on."""
+        known = SYSTEM_SOURCES.get(table.name)
+        if known is None or not alone:
+            self._columns = replace(self._columns, strict=False)  # its columns are not to blame
+        if known is None:
+            there = ", ".join(f"system.{name}" for name in SYSTEM_SOURCES)
+            hint = suggestion(table.name, SYSTEM_SOURCES) or f"there is {there}"
+            self._problems.add("unknown-source", f"there is no system.{table.name}", span_of(table), hint=hint)
+            return []
+        if not alone:
+            self._problems.add("mixed-sources", "system.errors has other columns than topics have", span_of(table))
+            return []
+        topic, self._columns = known
+        self._scope = Scope(self._scope.lets, self._columns.specs)
+        return [topic]
 
     def _where(self, tree: exp.Expr) -> Expr | None:
         where = tree.args.get("where")

@@ -134,11 +134,13 @@ class ExpressionBinder:
         name = tree.name
         if not self._scope.knows(name) and name.lower() != "null" and self._columns.strict:
             hint = suggestion(name, [*self._columns.specs, *self._scope.names, *self._scope.base])
+            if hint is None and PAYLOAD in self._columns.specs:
+                hint = f"fields of the payload are written {PAYLOAD}.{name}, texts 'like this'"
             self._problems.add(
                 "unknown-column",
                 f"there is no column {name!r}",
                 span_of(tree),
-                hint=hint or f"fields of the payload are written {PAYLOAD}.{name}, texts 'like this'",
+                hint=hint or f"there are {', '.join(self._columns.specs)}",
             )
         return self._scope.read(name, steps, condition=self._condition)
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
-from core.message import MISSING, Message, Type
+from core.message import MISSING, SYSTEM_ERRORS, Message, Type
 from rules.functions.values import canonical
 
 
@@ -116,6 +116,25 @@ MESSAGE_COLUMNS: Final = Columns(
 """A published message, in the order in which ``SELECT *`` gives its columns."""
 
 EVENT: Final = "message.publish"
+
+ERROR_COLUMNS: Final = Columns(
+    MappingProxyType(
+        {
+            "kind": ColumnSpec(Type.TEXT, 'm.columns.get("kind", MISSING)', always=True),
+            "sink": ColumnSpec(Type.TEXT, 'm.columns.get("sink", MISSING)'),
+            "rule": ColumnSpec(Type.TEXT, 'm.columns.get("rule", MISSING)', always=True),
+            "reason": ColumnSpec(Type.TEXT, 'm.columns.get("reason", MISSING)', always=True),
+            "row": ColumnSpec(Type.OBJECT, 'm.columns.get("row", MISSING)'),
+            "timestamp": ColumnSpec(Type.BIGINT, "m.received_ns // 1000000", always=True),
+            "node": ColumnSpec(Type.TEXT, "NODE", always=True),
+        }
+    ),
+    strict=True,
+)
+"""``system.errors``: rows that sinks refuse (kind ``rejected``), messages that rules fail on (``rule_failed``)."""
+
+SYSTEM_SOURCES: Final[Mapping[str, tuple[str, Columns]]] = MappingProxyType({"errors": (SYSTEM_ERRORS, ERROR_COLUMNS)})
+"""By the name behind ``system.``: the topic and the columns."""
 
 
 def given_columns(names: Iterable[str]) -> Columns:

@@ -29,6 +29,8 @@ CODES: Final = MappingProxyType(
         "unknown-function": "no function has this name",
         "wrong-arity": "a function is called with too few or too many arguments",
         "unknown-column": "the source has no column of this name",
+        "mixed-sources": "FROM has a source of the system beside others",
+        "unknown-source": "FROM names a source of the system that there is not",
         "bad-topic-filter": "FROM has something that is no valid topic filter",
         "bad-path": "an index or a range cannot be used like this",
         "duplicate-rule": "two rules have the same name",

@@ -156,6 +156,9 @@ class Grammar(ExpressionGrammar):
             name = mark(exp.Identifier(this=token.text, quoted=True), token, token)
         else:
             name = self._name('a topic filter, such as "cp/+/meter"')
+            if name.name == "system" and not name.args.get("quoted") and self._match(TokenType.DOT):
+                source = self._name("a source of the system, such as system.errors")
+                return mark(exp.Table(this=source, db=name), token, self._prev)
         return mark(exp.Table(this=name), token, token)
 
     def _fields(self) -> list[exp.Expr]:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from core.message import Schema
+from rules.columns import SYSTEM_SOURCES
 from rules.tree import Column, Document, Expr, Key, Query, Ref, walk
 from rules.types import Types
 from rules.unparse import Unparser
@@ -24,7 +25,8 @@ class Scan:
     fields: tuple[str, ...]
 
     def lines(self) -> Iterator[str]:
-        yield f"scan {', '.join(_quoted(name) for name in self.filters)}"
+        names = {topic: f"system.{name}" for name, (topic, _) in SYSTEM_SOURCES.items()}
+        yield f"scan {', '.join(names.get(name) or _quoted(name) for name in self.filters)}"
         yield f"  columns: {', '.join(self.columns) or 'none'}"
         yield f"  payload: {', '.join(self.fields) or ('whole' if 'payload' in self.columns else 'not decoded')}"
 

@@ -19,7 +19,7 @@ ALLOWED: Final = MappingProxyType(
         Foreach: {"expressions", "do", "incase", "tables", "where"},
         exp.From: {"this"},
         exp.Join: {"this"},
-        exp.Table: {"this"},
+        exp.Table: {"this", "db"},
         exp.Where: {"this"},
         exp.Alias: {"this", "alias"},
         exp.Star: set[str](),

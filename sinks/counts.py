@@ -1,26 +1,29 @@
 """What became of the rows that were offered to one sink, and how the metrics show it.
 
-Invariant, at every moment: ``rows_in = delivered + rejected + dropped + queued + in_flight``.
+Invariant, at every moment: ``rows_in = delivered + rejected + dropped + diverted + queued + in_flight``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from core.clock import SECOND
 from core.metrics import Labels, Metrics
 from sinks.buffer import Buffer
+from sinks.health import Health, State
 
 
 class Counts:
     """Rows by outcome since the start; ``retries`` counts failed attempts to open or write, ``writes`` good ones."""
 
-    __slots__ = ("_buffer", "delivered", "dropped_by_reason", "rejected", "retries", "rows_in", "writes")
+    __slots__ = ("_buffer", "delivered", "diverted", "dropped_by_reason", "rejected", "retries", "rows_in", "writes")
 
     def __init__(self, buffer: Buffer) -> None:
         self._buffer = buffer
         self.rows_in = 0
         self.delivered = 0
         self.rejected = 0
+        self.diverted = 0
         self.dropped_by_reason: dict[str, int] = {}
         self.retries = 0
         self.writes = 0
@@ -49,7 +52,8 @@ class Counts:
     def __repr__(self) -> str:
         return (
             f"Counts(rows_in={self.rows_in}, delivered={self.delivered}, rejected={self.rejected}, "
-            f"dropped={self.dropped_by_reason}, queued={self.queued}, in_flight={self.in_flight})"
+            f"dropped={self.dropped_by_reason}, diverted={self.diverted}, queued={self.queued}, "
+            f"in_flight={self.in_flight})"
         )
 
 
@@ -57,6 +61,7 @@ _COUNTERS: tuple[tuple[str, str, Callable[[Counts], int]], ...] = (
     ("headrace_sink_rows_in_total", "Rows offered to the sink and accepted.", lambda c: c.rows_in),
     ("headrace_sink_rows_delivered_total", "Rows that are durable at the far side.", lambda c: c.delivered),
     ("headrace_sink_rows_rejected_total", "Rows that the far side refused for good.", lambda c: c.rejected),
+    ("headrace_sink_rows_diverted_total", "Rows that another sink took instead.", lambda c: c.diverted),
     ("headrace_sink_writes_total", "Writes that succeeded.", lambda c: c.writes),
     ("headrace_sink_retries_total", "Attempts to open or write that failed and are repeated.", lambda c: c.retries),
 )
@@ -67,7 +72,7 @@ _GAUGES: tuple[tuple[str, str, Callable[[Counts], int]], ...] = (
 )
 
 
-def export(metrics: Metrics, name: str, counts: Counts, connected: Callable[[], bool]) -> Callable[[], None]:
+def export(metrics: Metrics, name: str, counts: Counts, health: Health) -> Callable[[], None]:
     """Show the sink ``name`` in the metrics until the returned function is called."""
 
     def reader(read: Callable[[Counts], int]) -> Callable[[], Iterable[tuple[Labels, int]]]:
@@ -87,7 +92,21 @@ def export(metrics: Metrics, name: str, counts: Counts, connected: Callable[[], 
             "headrace_sink_connected",
             "1 while the sink takes rows, 0 while it is connecting or unavailable.",
             "gauge",
-            lambda: [((name,), int(connected()))],
+            lambda: [((name,), int(health.state is State.CONNECTED))],
+            ("sink",),
+        ),
+        metrics.read(
+            "headrace_sink_outages_total",
+            "Times that the sink was found to be out of reach.",
+            "counter",
+            lambda: [((name,), health.outages)],
+            ("sink",),
+        ),
+        metrics.read(
+            "headrace_sink_last_error_timestamp_seconds",
+            "When an attempt of the sink last failed, 0 where none has.",
+            "gauge",
+            lambda: [((name,), health.failed_at / SECOND)],
             ("sink",),
         ),
     ]

@@ -2,12 +2,13 @@
 
 One :class:`Delivery` per sink. Invariants:
 
-* ``rows_in = delivered + rejected + dropped + queued + in_flight`` at every moment (:class:`Counts`).
+* ``rows_in = delivered + rejected + dropped + diverted + queued + in_flight`` at every moment (:class:`Counts`).
 * While nothing is in flight a batch leaves at the end of the loop turn, or ``linger`` after the last one left;
   otherwise when it is full or ``max_age`` old and a write may be started. So a lone row does not wait, and batches
   grow with the load.
 * With one write at a time the rows of a rule stay in order, through retries and bisection.
-* While the sink is unavailable only what is in flight is tried, so an outage costs one batch per slot.
+* While the sink is unavailable only what is in flight is tried, so an outage costs one batch per slot. Where it lasts
+  longer than ``on_unavailable`` allows, what is queued and what comes goes to another sink; what is in flight probes.
 * :meth:`Delivery.offer` does no await, task, timer or log call; at most one ``call_soon`` per loop turn wakes the
   sender, and none while it waits for company or for a write to end.
 
@@ -23,6 +24,8 @@ import sys
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
+import msgspec
+
 from core.clock import SECOND, Clock
 from core.errors import PayloadError, Rejected, Unavailable
 from core.message import Batch
@@ -31,7 +34,8 @@ from sinks.base import Sink
 from sinks.buffer import Buffer, Chunk
 from sinks.counts import Counts, export
 from sinks.health import Health, State
-from sinks.settings import DeliverySettings
+from sinks.rate import Bucket
+from sinks.settings import BatchSettings, DeliverySettings
 
 _log = logging.getLogger("headrace.sinks")
 
@@ -46,12 +50,20 @@ class _Expired(Exception):
     """The batch is older than ``max_elapsed`` and the last attempt failed."""
 
 
+def _within_burst(settings: DeliverySettings) -> BatchSettings:
+    batch, rate = settings.batch, settings.rate
+    if rate is None or rate.most >= batch.max_rows:
+        return batch
+    return msgspec.structs.replace(batch, max_rows=rate.most)
+
+
 class Delivery:
     """Delivers batches to one sink.
 
     ``on_room`` is called when an ``offer`` that returned False may be repeated; ``on_dead(batch, rows)`` gets the
     rows that the far side refuses for good, as pairs of index in ``batch`` and reason. ``call_later`` (seconds,
-    callback) and ``uniform`` replace the loop's timer and the random source in tests.
+    callback) and ``uniform`` replace the loop's timer and the random source in tests. ``fallback`` offers a batch to
+    the sink of ``on_unavailable``; False means that it has no room.
     """
 
     def __init__(
@@ -64,6 +76,7 @@ class Delivery:
         metrics: Metrics,
         on_room: Callable[[], None],
         on_dead: OnDead,
+        fallback: Callable[[Batch], bool] | None = None,
         call_later: Callable[[float, Callable[[], None]], Timer] | None = None,
         uniform: Callable[[], float] = random.random,
     ) -> None:
@@ -74,7 +87,8 @@ class Delivery:
         self._on_room = on_room
         self._on_dead = on_dead
         self._call_later = call_later
-        self._buffer = Buffer(settings.batch, settings.buffer)
+        self._rate = Bucket(settings.rate, clock.now())
+        self._buffer = Buffer(_within_burst(settings), settings.buffer)
         limit = min(settings.batch.in_flight or sink.max_in_flight, sink.max_in_flight)
         self._health = Health(name, settings.retry, limit, clock, uniform)
         self._writes: dict[asyncio.Task[None], Chunk] = {}
@@ -83,6 +97,9 @@ class Delivery:
         self._age_due = 0
         self._wake_at = sys.maxsize  # how many rows in the buffer make an offer wake the sender
         self._next_start = 0  # before this no write starts that is not full
+        self._fallback = fallback if settings.on_unavailable is not None else None
+        self._fallback_timer: Timer | None = None
+        self._diverting = False
         self._blocked = False
         self._draining = False
         self._closed = False
@@ -111,8 +128,9 @@ class Delivery:
         if self._call_later is None:
             self._call_later = self._loop.call_later
         # Not before: a delivery that is built for a configuration which then fails leaves no trace.
-        self._withdraw = export(self._metrics, self.name, self.counts, lambda: self.state is State.CONNECTED)
+        self._withdraw = export(self._metrics, self.name, self.counts, self._health)
         self._opening = self._loop.create_task(self._open(), name=f"open sink {self.name}")
+        self._await_fallback()
 
     def offer(self, batch: Batch) -> bool:
         """Take ``batch`` over, whole; False means full and nothing taken (only with ``when_full = "block"``).
@@ -124,6 +142,8 @@ class Delivery:
             return True
         if self._closed:
             return False
+        if self._diverting and (self._buffer.rows or self.state is State.CONNECTING):
+            return self._divert(batch)
         if self._buffer.add(batch, self._clock.now()):
             self.counts.rows_in += len(rows)
         elif not self._overflow(batch):
@@ -152,6 +172,49 @@ class Delivery:
         counts.drop("buffer_full", len(rows) - len(kept))
         return True
 
+    # -- to another sink ---------------------------------------------------------------------------------------
+
+    def _await_fallback(self) -> None:
+        """The sink is out of reach: look again when that has lasted too long, and then every second."""
+        limit = self._settings.on_unavailable
+        if self._fallback is None or limit is None or self._fallback_timer is not None or self._closed:
+            return
+        left = max(self.since + limit.after - self._clock.now(), 0)
+        self._fallback_timer = self._timer(SECOND if self._diverting else left, self._divert_queue)
+
+    def _divert_queue(self) -> None:
+        self._fallback_timer = None
+        limit = self._settings.on_unavailable
+        if limit is None or self.state in (State.CONNECTED, State.CLOSED):
+            return
+        if self._clock.now() - self.since >= limit.after:
+            if not self._diverting:
+                self._diverting = True
+                _log.warning(
+                    "sink %s has been out of reach for %s: its rows go to %s", self.name, limit.after, limit.sink
+                )
+            while self._buffer.queue and self._divert(self._buffer.queue[0].batch, queued=True):
+                chunk = self._buffer.take()
+                self._release(chunk, chunk.count)
+        self._await_fallback()
+
+    def _divert(self, batch: Batch, *, queued: bool = False) -> bool:
+        limit, fallback = self._settings.on_unavailable, self._fallback
+        assert limit is not None and fallback is not None  # noqa: S101, PT018 - else nothing is diverted
+        if not fallback(Batch(limit.sink, batch.rule, batch.schema, batch.rows, batch.hops)):
+            return False
+        self.counts.diverted += len(batch.rows)
+        if not queued:
+            self.counts.rows_in += len(batch.rows)
+        return True
+
+    def _recovered(self) -> None:
+        if self._diverting:
+            self._diverting = False
+            self._loop.call_soon(self._on_room)  # what the other sink had no room for can come here
+            _log.warning("sink %s takes its rows itself again", self.name)
+        self._health.succeeded()
+
     # -- opening ----------------------------------------------------------------------------------------------
 
     async def _open(self) -> None:
@@ -165,7 +228,7 @@ class Delivery:
                 await self._pause(delay)
             else:
                 break
-        self._health.succeeded()
+        self._recovered()
         self._pump()
 
     async def _close_sink(self) -> None:
@@ -204,6 +267,7 @@ class Delivery:
         started = False
         while queue and len(writes) < slots and self._due(queue[0], now):
             chunk = buffer.take()
+            self._rate.take(chunk.count)
             writes[self._loop.create_task(self._deliver(chunk), name=f"write to sink {self.name}")] = chunk
             started = True
         if started:
@@ -218,11 +282,11 @@ class Delivery:
     def _due(self, chunk: Chunk, now: int) -> bool:
         # A queue of several rules' chunks may hold a full one behind this: let the oldest go ahead of it.
         enough = self.counts.queued >= self._settings.batch.max_rows
-        if self._draining or enough or self._buffer.full(chunk):
-            return True
-        wait = self._next_start - now
-        if self._writes:
-            wait = max(wait, chunk.opened_at + self._settings.batch.max_age - now)
+        wait = self._rate.wait(chunk.count, now)
+        if not (self._draining or enough or self._buffer.full(chunk)):
+            wait = max(wait, self._next_start - now)
+            if self._writes:
+                wait = max(wait, chunk.opened_at + self._settings.batch.max_age - now)
         if wait <= 0:
             return True
         # A write that has ended since may have brought the time forward.
@@ -273,7 +337,7 @@ class Delivery:
             try:
                 await self._attempt(self._sink.write(batch))
             except Rejected:
-                self._health.succeeded()  # the far side answers
+                self._recovered()  # the far side answers
                 raise
             except PayloadError as error:
                 raise Rejected(str(error)) from error
@@ -284,7 +348,7 @@ class Delivery:
                 await self._pause(delay)
             else:
                 self.counts.writes += 1
-                self._health.succeeded()
+                self._recovered()
                 return
 
     def _reject(self, chunk: Chunk, batch: Batch, error: Rejected) -> list[Batch]:
@@ -331,7 +395,9 @@ class Delivery:
 
     def _failed(self, error: Exception, state: State) -> int:
         self.counts.retries += 1
-        return self._health.failed(error, state)
+        delay = self._health.failed(error, state)
+        self._await_fallback()
+        return delay
 
     def _expired(self, chunk: Chunk) -> bool:
         limit = self._settings.retry.max_elapsed
@@ -369,6 +435,8 @@ class Delivery:
         left = self._buffer.rows
         if self._age_timer is not None:
             self._age_timer.cancel()
+        if self._fallback_timer is not None:
+            self._fallback_timer.cancel()
         tasks = [*self._writes, *([self._opening] if self._opening else [])]
         for task in tasks:
             task.cancel()

@@ -28,7 +28,8 @@ class State(enum.Enum):
 
 
 class Health:
-    """``since`` (nanoseconds) is when ``state`` began. ``window`` is how many writes may run at a time: ``limit``,
+    """``since`` (nanoseconds) is when ``state`` began, ``failed_at`` when an attempt last failed (0: never),
+    ``outages`` how often failures have begun. ``window`` is how many writes may run at a time: ``limit``,
     halved by every Throttled, then slowly up again.
     """
 
@@ -39,6 +40,8 @@ class Health:
         self.since = clock.now()
         self.last_error: str | None = None
         self.window = limit
+        self.outages = 0
+        self.failed_at = 0
         self._name = name
         self._timeout = settings.attempt_timeout
         self._limit = limit
@@ -55,10 +58,12 @@ class Health:
     def failed(self, error: Exception, state: State) -> int:
         """Note a failed attempt, after which ``state`` holds; the nanoseconds to wait before the next one."""
         text = self._describe(error)
+        self.failed_at = self._clock.now()
         if self.last_error is None:
-            _log.warning("sink %s is unavailable and is tried again: %s", self._name, text)
-        if not isinstance(error, SinkError | TimeoutError):
-            _log.debug("sink %s: unexpected error", self._name, exc_info=error)
+            self.outages += 1
+            # What no sink should raise is a defect of it, and of use only with its place.
+            defect = None if isinstance(error, SinkError | TimeoutError | OSError) else error
+            _log.warning("sink %s is unavailable and is tried again: %s", self._name, text, exc_info=defect)
         self.enter(state)
         self.last_error = text
         self._backoff.fail()

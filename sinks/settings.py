@@ -1,7 +1,7 @@
 """The settings that every sink has beside its own: how rows are batched, buffered and tried again.
 
-They are three tables in the sink's own section (``batch``, ``buffer``, ``retry``). The structs say what each value
-means and are the source of the reference page; :mod:`sinks.delivery` does what they say.
+They are tables in the sink's own section (``batch``, ``buffer``, ``retry``, ``rate``, ``on_unavailable``). The structs
+say what each value means and are the source of the reference page; :mod:`sinks.delivery` does what they say.
 """
 
 from __future__ import annotations
@@ -53,9 +53,34 @@ class RetrySettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, fr
     """How long one attempt to open or write may take before it counts as failed."""
 
 
+class RateSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
+    """A limit for the sake of the destination. What it holds back waits in the buffer."""
+
+    rows_per_second: Annotated[float, msgspec.Meta(gt=0)]
+    """How many rows may begin their way in a second, on average; attempts after a failure do not count again."""
+    burst: Positive | None = None
+    """How many may go at once after a pause, and the most rows of one write; else one second's worth."""
+
+    @property
+    def most(self) -> int:
+        """The rows of a burst."""
+        return self.burst or max(int(self.rows_per_second), 1)
+
+
+class FallbackSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
+    """Where rows go while this sink is out of reach."""
+
+    sink: str
+    """The sink that takes them. What it has taken stays there."""
+    after: Duration = Duration(300 * SECOND)
+    """How long this sink has to be out of reach before."""
+
+
 class DeliverySettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
-    """The three tables as one value; the application decodes them out of the sink's section."""
+    """The tables as one value; the application decodes them out of the sink's section."""
 
     batch: BatchSettings = BatchSettings()
     buffer: BufferSettings = BufferSettings()
     retry: RetrySettings = RetrySettings()
+    rate: RateSettings | None = None
+    on_unavailable: FallbackSettings | None = None

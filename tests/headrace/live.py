@@ -1,5 +1,6 @@
 """A configuration folder, and the real command ``headrace`` in a process of its own."""
 
+import contextlib
 import os
 import queue
 import re
@@ -8,7 +9,9 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 
 import paho.mqtt.client as mqtt
@@ -189,3 +192,14 @@ class Client:
     def close(self) -> None:
         self.paho.disconnect()
         self.paho.loop_stop()
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Return when ``condition`` holds, which it has to before long; an answer like 503 means that it does not."""
+    end = time.monotonic() + TIMEOUT
+    while time.monotonic() < end:
+        with contextlib.suppress(OSError):
+            if condition():
+                return
+        time.sleep(0.02)
+    raise AssertionError("it has not come about")

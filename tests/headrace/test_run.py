@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from tests.headrace.live import RULE, TIMEOUT, Client, Folder, Headrace
+from tests.headrace.live import RULE, TIMEOUT, Client, Folder, Headrace, wait_until
 
 Start = Callable[..., Headrace]
 Connect = Callable[..., Client]
@@ -40,7 +40,7 @@ def test_a_message_becomes_a_row(folder: Folder, headrace: Start, client: Connec
 def test_health_readiness_and_metrics(headrace: Start, client: Connect) -> None:
     service = headrace().ready()
     assert service.get("/healthz") == "ok\n"
-    _until(lambda: service.get("/readyz") == "ready\n")
+    wait_until(lambda: service.get("/readyz") == "ready\n")
     components = json.loads(service.get("/readyz?verbose"))["components"]
     assert set(components) == {"listeners", "sinks.meter"}
     one = client(service.ports["mqtt"])
@@ -48,7 +48,7 @@ def test_health_readiness_and_metrics(headrace: Start, client: Connect) -> None:
     one.publish("cp/1/meter", meter(1))
     one.publish("cp/1/meter", meter(1, power=0))
     assert service.metric("headrace_broker_messages_received_total") == 2
-    _until(lambda: service.metric('headrace_rule_matched_total{rule="meter.meter"}') == 2)
+    wait_until(lambda: service.metric('headrace_rule_matched_total{rule="meter.meter"}') == 2)
     assert service.metric('headrace_rule_passed_total{rule="meter.meter"}') == 1
     assert service.metric('headrace_sink_rows_in_total{sink="meter"}') == 1
     assert service.stop() == 0
@@ -72,7 +72,7 @@ def test_a_locked_database_delays_rows_and_loses_none(folder: Folder, headrace: 
     one = client(service.ports["mqtt"])
     one.connect()
     one.publish("cp/1/meter", meter(1))
-    _until(lambda: service.metric('headrace_sink_rows_delivered_total{sink="meter"}') == 1)
+    wait_until(lambda: service.metric('headrace_sink_rows_delivered_total{sink="meter"}') == 1)
     lock = sqlite3.connect(folder.database, isolation_level=None)
     lock.execute("BEGIN EXCLUSIVE")
     for number in range(2, 12):
@@ -89,7 +89,7 @@ def test_a_locked_database_delays_rows_and_loses_none(folder: Folder, headrace: 
 def test_rows_that_cannot_be_delivered_in_time_are_reported(folder: Folder, headrace: Start, client: Connect) -> None:
     folder.replace('shutdown_timeout = "20s"', 'shutdown_timeout = "100ms"')
     service = headrace().ready()
-    _until(lambda: service.get("/readyz") == "ready\n")
+    wait_until(lambda: service.get("/readyz") == "ready\n")
     lock = sqlite3.connect(folder.database, isolation_level=None)
     lock.execute("BEGIN EXCLUSIVE")
     one = client(service.ports["mqtt"])
@@ -102,7 +102,7 @@ def test_rows_that_cannot_be_delivered_in_time_are_reported(folder: Folder, head
 
 def test_a_second_signal_waits_for_nothing(folder: Folder, headrace: Start, client: Connect) -> None:
     service = headrace().ready()
-    _until(lambda: service.get("/readyz") == "ready\n")
+    wait_until(lambda: service.get("/readyz") == "ready\n")
     lock = sqlite3.connect(folder.database, isolation_level=None)
     lock.execute("BEGIN EXCLUSIVE")
     one = client(service.ports["mqtt"])
@@ -120,13 +120,13 @@ def test_a_full_buffer_pauses_publishers_and_loses_nothing(folder: Folder, headr
     folder.replace("create_table = true", "create_table = true\nbuffer = { max_rows = 10 }\nbatch = { max_rows = 5 }")
     folder.replace("[auth]", "[inbox]\nmax_messages = 10\n\n[auth]")
     service = headrace().ready()
-    _until(lambda: service.get("/readyz") == "ready\n")
+    wait_until(lambda: service.get("/readyz") == "ready\n")
     lock = sqlite3.connect(folder.database, isolation_level=None)
     lock.execute("BEGIN EXCLUSIVE")
     one = client(service.ports["mqtt"])
     one.connect()
     infos = [one.paho.publish("cp/1/meter", meter(number), 1) for number in range(2_000)]
-    _until(lambda: service.metric("headrace_broker_paused_publishers") == 1)
+    wait_until(lambda: service.metric("headrace_broker_paused_publishers") == 1)
     lock.execute("COMMIT")
     lock.close()
     infos[-1].wait_for_publish(TIMEOUT)
@@ -142,7 +142,7 @@ def test_bad_payloads_are_counted_and_the_log_is_not_flooded(headrace: Start, cl
         one.publish("cp/1/meter", b"\xff{not json")
     one.publish("cp/1/meter", '{"station": "s", "power": {"not": "a number"}}')
     one.publish("cp/1/meter", meter(1))
-    _until(lambda: service.metric('headrace_rule_passed_total{rule="meter.meter"}') == 1)
+    wait_until(lambda: service.metric('headrace_rule_passed_total{rule="meter.meter"}') == 1)
     assert service.metric('headrace_rule_failed_total{reason="exception",rule="meter.meter"}') >= 50
     assert service.stop() == 0
     lines = [line for line in service.log if "rule meter.meter failed on a message of 'cp/1/meter' from 'cp-1'" in line]
@@ -332,17 +332,6 @@ def test_an_unreachable_database_does_not_stop_the_start(folder: Folder, headrac
     with pytest.raises(OSError, match="503"):
         service.get("/readyz")
     assert service.stop() == 0
-
-
-def _until(condition: Callable[[], bool]) -> None:
-    """Ask the service itself until it says so; each question is a request over a socket."""
-    for _ in range(20_000):
-        try:
-            if condition():
-                return
-        except OSError:  # 503
-            continue
-    raise AssertionError("it did not happen")
 
 
 def test_a_foreign_package_of_our_name(folder: Folder, headrace: Start, tmp_path: Path) -> None:

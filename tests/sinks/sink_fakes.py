@@ -119,6 +119,8 @@ class Rig:
         self.fake = FakeSink(max_in_flight)
         self.rooms = 0
         self.dead: list[tuple[Any, str]] = []
+        self.diverted: list[Any] = []
+        self.fallback_is_full = False
         self.delivery = Delivery(
             "sink",
             sink or self.fake,
@@ -127,6 +129,7 @@ class Rig:
             metrics=self.metrics,
             on_room=self._on_room,
             on_dead=self._on_dead,
+            fallback=self._fall_back,
             call_later=self.timers.call_later,
             uniform=lambda: 1.0,
         )
@@ -134,13 +137,19 @@ class Rig:
     def _on_room(self) -> None:
         self.rooms += 1
 
+    def _fall_back(self, batch: Batch) -> bool:
+        assert batch.target == "other"
+        if not self.fallback_is_full:
+            self.diverted += [row[0] for row in batch.rows]
+        return not self.fallback_is_full
+
     def _on_dead(self, batch: Batch, rows: list[tuple[int, str]]) -> None:
         self.dead.extend((batch.rows[index][0], reason) for index, reason in rows)
 
     def balanced(self) -> bool:
         counts = self.delivery.counts
         return counts.rows_in == (
-            counts.delivered + counts.rejected + counts.dropped + counts.queued + counts.in_flight
+            counts.delivered + counts.rejected + counts.dropped + counts.diverted + counts.queued + counts.in_flight
         )
 
     async def __aenter__(self) -> Self:

@@ -535,3 +535,153 @@ async def test_the_metrics_say_what_the_counts_say() -> None:
         assert values["headrace_sink_rows_in_flight", "sink"] == 3
         assert values["headrace_sink_rows_dropped_total", "sink", "buffer_full"] == 1
         assert values["headrace_sink_connected", "sink"] == 1
+
+
+# -- a limit for the destination's sake -------------------------------------------------------------------------
+
+
+async def test_rows_leave_at_the_rate_that_is_set() -> None:
+    async with Rig({"rate": {"rows_per_second": 2, "burst": 3}}, max_in_flight=9) as rig:
+        rig.delivery.offer(batch(*range(9)))
+        await settle()
+        assert rig.fake.values() == [[0, 1, 2]]  # the burst is the most of one write
+        await rig.timers.advance(1.4)
+        assert len(rig.fake.values()) == 1
+        await rig.timers.advance(0.1)
+        assert rig.fake.values() == [[0, 1, 2], [3, 4, 5]]
+        await rig.timers.advance(60)
+        assert rig.fake.values() == [[0, 1, 2], [3, 4, 5], [6, 7, 8]]
+        await rig.fake.answer(None, None, None)
+
+
+async def test_a_pause_gives_no_more_than_a_burst() -> None:
+    async with Rig({"rate": {"rows_per_second": 10}}, max_in_flight=9) as rig:
+        await rig.timers.advance(3_600)
+        rig.delivery.offer(batch(*range(25)))
+        await settle()
+        assert [len(values) for values in rig.fake.values()] == [10]
+        await rig.timers.advance(1)
+        await rig.timers.advance(0.5)
+        assert [len(values) for values in rig.fake.values()] == [10, 10, 5]
+        await rig.fake.answer(None, None, None)
+
+
+async def test_a_drain_keeps_to_the_rate() -> None:
+    async with Rig({"rate": {"rows_per_second": 1}}) as rig:
+        rig.delivery.offer(batch(0, 1))
+        drained = asyncio.create_task(rig.delivery.drain())
+        await settle()
+        await rig.fake.answer(None)
+        assert rig.fake.values() == [[0]]
+        await rig.timers.advance(1)
+        await rig.fake.answer(None)
+        await drained
+
+
+# -- another sink while this one is out of reach ----------------------------------------------------------------
+
+FALLBACK = {"sink": "other", "after": "10s"}
+
+
+async def test_rows_go_to_another_sink_after_a_while_and_come_back() -> None:
+    async with Rig({"on_unavailable": FALLBACK, "retry": {"initial": "1s"}}) as rig:
+        rig.delivery.offer(batch(0))
+        await settle()
+        rig.delivery.offer(batch(1))
+        await rig.fake.answer(Unavailable("gone"))
+        await rig.timers.advance(9.9)
+        rig.delivery.offer(batch(2))
+        assert rig.diverted == []
+        await rig.timers.advance(0.1)
+        assert rig.diverted == [1, 2]
+        rig.delivery.offer(batch(3))
+        assert rig.diverted == [1, 2, 3]
+        assert rig.delivery.counts.in_flight == 1  # it probes
+        assert rig.balanced()
+        await rig.fake.answer(None)
+        rig.delivery.offer(batch(4))
+        await settle()
+        await rig.fake.answer(None)
+        assert rig.diverted == [1, 2, 3]
+        assert (rig.delivery.counts.delivered, rig.delivery.counts.diverted) == (2, 3)
+
+
+async def test_a_short_outage_diverts_nothing() -> None:
+    async with Rig({"on_unavailable": FALLBACK, "retry": {"initial": "1s"}}) as rig:
+        for n in range(3):
+            rig.delivery.offer(batch(n))
+            await settle()
+            await rig.fake.answer(Unavailable("gone"))
+            await rig.timers.advance(1)
+            await rig.fake.answer(None)
+            await rig.timers.advance(30)
+        assert rig.diverted == []
+
+
+async def test_a_sink_that_never_opens_has_its_rows_diverted() -> None:
+    rig = Rig({"on_unavailable": FALLBACK, "retry": {"initial": "1s", "max_delay": "1s"}})
+    rig.fake.open_errors = [Unavailable("not there")] * 12
+    async with rig:
+        rig.delivery.offer(batch(0))
+        for _ in range(10):
+            await rig.timers.advance(1)
+        rig.delivery.offer(batch(1))
+        assert rig.diverted == [0, 1]
+        await rig.timers.advance(1)
+        await rig.timers.advance(1)
+        rig.delivery.offer(batch(2))
+        await settle()
+        await rig.fake.answer(None)
+        assert rig.fake.values() == [[2]]
+
+
+async def test_a_full_fallback_holds_rows_back_until_it_has_room() -> None:
+    async with Rig({"on_unavailable": FALLBACK, "retry": {"initial": "1h"}}) as rig:
+        rig.fallback_is_full = True
+        rig.delivery.offer(batch(0))
+        await settle()
+        await rig.fake.answer(Unavailable("gone"))
+        rig.delivery.offer(batch(1))
+        await rig.timers.advance(10)
+        assert not rig.delivery.offer(batch(2))
+        assert rig.diverted == []
+        rig.fallback_is_full = False
+        await rig.timers.advance(1)
+        assert rig.diverted == [1]
+        assert rig.delivery.offer(batch(2))
+        assert rig.diverted == [1, 2]
+
+
+async def test_where_nothing_is_left_to_probe_with_the_next_rows_do() -> None:
+    settings = {"on_unavailable": FALLBACK, "retry": {"initial": "1s", "max_elapsed": "5s"}}
+    async with Rig(settings) as rig:
+        rig.delivery.offer(batch(0))
+        await settle()
+        await rig.fake.answer(Unavailable("gone"))
+        await rig.timers.advance(6)
+        await rig.fake.answer(Unavailable("gone"))
+        assert rig.delivery.counts.dropped_by_reason == {"expired": 1}
+        await rig.timers.advance(10)
+        rig.delivery.offer(batch(1))
+        rig.delivery.offer(batch(2))
+        assert rig.diverted == [2]
+        await settle()
+        await rig.timers.advance(10)
+        await rig.fake.answer(None)
+        assert rig.delivery.state is State.CONNECTED
+        assert rig.fake.values()[-1] == [1]
+
+
+async def test_outages_are_counted_and_defects_have_their_place(caplog: pytest.LogCaptureFixture) -> None:
+    async with Rig({"retry": {"initial": "1s"}}) as rig:
+        rig.delivery.offer(batch(0))
+        await settle()
+        await rig.fake.answer(ZeroDivisionError("a defect"))
+        await rig.timers.advance(1)
+        await rig.fake.answer(ZeroDivisionError("a defect"))
+        assert sum(record.exc_info is not None for record in caplog.records) == 1
+        values = {family.name: [s.value for s in family.samples] for family in rig.metrics.collect()}
+        assert values["headrace_sink_outages_total"] == [1]
+        assert values["headrace_sink_last_error_timestamp_seconds"] == [1_001]
+        await rig.timers.advance(2)
+        await rig.fake.answer(None)

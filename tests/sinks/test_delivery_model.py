@@ -25,6 +25,8 @@ class DeliveryMachine(RuleBasedStateMachine):
         max_elapsed=st.sampled_from([None, "3s"]),
         open_failures=st.integers(0, 2),
         linger=st.sampled_from(["0ms", "5ms", "2s"]),
+        after=st.sampled_from([None, "1s", "5s"]),
+        rate=st.sampled_from([None, 2.5, 100.0]),
     )
     def build(
         self,
@@ -35,6 +37,8 @@ class DeliveryMachine(RuleBasedStateMachine):
         max_elapsed: str | None,
         open_failures: int,
         linger: str,
+        after: str | None,
+        rate: float | None,
     ) -> None:
         self.loop = asyncio.new_event_loop()
         self.in_flight = in_flight
@@ -46,14 +50,15 @@ class DeliveryMachine(RuleBasedStateMachine):
         retry: dict[str, Any] = {"initial": "1s"}
         if max_elapsed:
             retry["max_elapsed"] = max_elapsed
-        self.rig = Rig(
-            {
-                "batch": {"max_rows": max_rows, "max_age": "1s", "linger": linger},
-                "buffer": {"max_rows": _MAX_ROWS, "when_full": when_full},
-                "retry": retry,
-            },
-            max_in_flight=in_flight,
-        )
+        table = {
+            "batch": {"max_rows": max_rows, "max_age": "1s", "linger": linger},
+            "buffer": {"max_rows": _MAX_ROWS, "when_full": when_full},
+            "retry": retry,
+            "on_unavailable": after and {"sink": "other", "after": after},
+            "rate": rate and {"rows_per_second": rate, "burst": 7},
+        }
+        self.falls_back = after is not None
+        self.rig = Rig(table, max_in_flight=in_flight)
         self.rig.fake.open_errors = [Unavailable("closed")] * open_failures
         self.loop.run_until_complete(self.rig.delivery.start())
 
@@ -67,6 +72,10 @@ class DeliveryMachine(RuleBasedStateMachine):
         else:
             self.blocked = True
             assert self.rig.rooms == rooms
+
+    @rule(full=st.booleans())
+    def fallback(self, *, full: bool) -> None:
+        self.rig.fallback_is_full = full
 
     @rule(turns=st.integers(1, 6))
     def run(self, turns: int) -> None:
@@ -122,6 +131,7 @@ class DeliveryMachine(RuleBasedStateMachine):
     async def finish(self) -> None:
         """The far side answers everything from now on: all that was taken ends somewhere, in order."""
         counts = self.rig.delivery.counts
+        self.rig.fallback_is_full = False
         for _ in range(200):
             await settle()
             for index in self.unanswered():
@@ -135,9 +145,11 @@ class DeliveryMachine(RuleBasedStateMachine):
         assert counts.queued == counts.in_flight == 0
         assert counts.delivered == len(self.arrived)
         assert counts.rejected == len(self.rig.dead)
+        assert counts.diverted == len(self.rig.diverted)
         if self.lossless:
-            assert sorted(self.arrived + [value for value, _ in self.rig.dead]) == self.taken
-            assert self.rig.rooms or not self.blocked
+            dead = [value for value, _ in self.rig.dead]
+            assert sorted([*self.arrived, *dead, *self.rig.diverted]) == self.taken
+            assert self.rig.rooms or not self.blocked or self.falls_back
         if self.in_flight == 1:
             self.check_order()
 
