@@ -1,72 +1,36 @@
-"""A database: from its URL to a SQLAlchemy engine with driver, paths and connection options.
+"""A database and its sessions, which all sinks of the connection share.
 
-Knows what differs between the drivers when connecting; tables and values are the business of the sink. A password
-never leaves this file except towards the driver: :func:`masked` is what messages show.
+Invariants: at most ``max_connections`` sessions work at a time, whoever asks; a session whose caller has given up
+counts no more, but at most four of those are left hanging; sessions are made when they are needed and closed with the
+connection.
 """
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Final, Literal, NamedTuple
+from typing import Any, ClassVar, Final, TypeVar
 
-import msgspec
 import sqlalchemy as sa
-from sqlalchemy.engine import URL, Engine, make_url
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError
-from sqlalchemy.pool import NullPool
+from sqlalchemy.engine import Engine
 
 from connections.base import Connection, ConnectionContext
+from connections.sql.config import SqlConfig
+from connections.sql.engine import is_sqlite_file, make_engine, masked, parse_url, with_credentials
+from connections.sql.session import Session
 from connections.worker import Worker
-from core.clock import SECOND
-from core.errors import ConfigError, ExtensionError, Unavailable
-from core.settings import Duration, Secret
+from core.errors import ConfigError, Unavailable
 
-Synchronous = Literal["full", "normal", "off"]
+Result = TypeVar("Result")
 
-
-class _Driver(NamedTuple):
-    """The driver we test a database with, the extra of ``headrace`` that installs it, and what we ask of it."""
-
-    name: str
-    extra: str
-    connect_args: dict[str, Any]
-
-
-_MYSQL: Final = _Driver("pymysql", "mysql", {"connect_timeout": 10, "charset": "utf8mb4"})
-_DRIVERS: Final = {
-    "postgresql": _Driver(
-        "psycopg",
-        "postgres",
-        # A server that has silently gone is noticed within about a minute instead of hours.
-        {
-            "connect_timeout": 10,
-            "application_name": "headrace",
-            "keepalives_idle": 20,
-            "keepalives_interval": 5,
-            "keepalives_count": 3,
-            "tcp_user_timeout": 30_000,
-        },
-    ),
-    "mysql": _MYSQL,
-    "mariadb": _MYSQL,
-}
-# Rows are never cut or zeroed in silence, and instants are stored in UTC.
-_MYSQL_SESSION: Final = "SET SESSION sql_mode = CONCAT_WS(',', @@sql_mode, 'STRICT_ALL_TABLES'), time_zone = '+00:00'"
-
-
-class SqlConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """One database."""
-
-    url: Secret
-    """A SQLAlchemy URL: ``sqlite:///data/headrace.db``, ``postgresql://user:password@host/name``."""
-    synchronous: Synchronous = "full"
-    """SQLite only: ``full`` survives a loss of power, ``normal`` may lose the last commits to one."""
-    busy_timeout: Duration = Duration(5 * SECOND)
-    """SQLite only: how long to wait for another process's lock before the write counts as failed."""
+_MAX_ABANDONED: Final = 4
+_PRODUCTS: Final = {"sqlite": "SQLite", "postgresql": "PostgreSQL", "mysql": "MySQL", "mariadb": "MariaDB"}
 
 
 class SqlConnection(Connection):
-    """An engine without a pool: whoever writes keeps its own connections."""
+    """:meth:`run` lets a function work with a session; ``engine`` is for what only asks about the dialect."""
 
     type: ClassVar[str] = "sql"
     Config = SqlConfig
@@ -77,19 +41,66 @@ class SqlConnection(Connection):
             self.url = parse_url(config.url.reveal(), context.base_dir)
         except ValueError as error:
             raise ConfigError(str(error), path="url") from None
-        self.engine: Engine = make_engine(self.url, config.synchronous, config.busy_timeout)
+        self.url = with_credentials(self.url, config)
+        self.engine: Engine = make_engine(self.url, config, context.base_dir)
+        self._free = asyncio.Semaphore(config.max_connections)
+        self._idle: list[Session] = []
+        self._abandoned: list[Session] = []
 
     @property
     def title(self) -> str:
         """The URL as messages may show it."""
         return masked(self.url)
 
+    @property
+    def missing_file(self) -> Path | None:
+        """The SQLite file that the first session will make; None where there is none to make."""
+        if is_sqlite_file(self.url) and self.url.database and not Path(self.url.database).exists():
+            return Path(self.url.database)
+        return None
+
     async def open(self) -> None:
-        """A SQLite file's folder is made; connections are made by those who use them."""
-        make_folder(self.url)
+        """A SQLite file's folder is made; sessions begin when they are needed."""
+        self._free = asyncio.Semaphore(self.config.max_connections)
+        path = self.missing_file
+        if path is not None:
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                reason = f"folder {path.parent} of the SQLite file cannot be created: {error.strerror}"
+                raise Unavailable(reason) from error
 
     async def close(self) -> None:
+        sessions, self._idle = self._idle, []
+        for session in sessions:
+            await session.worker.run(session.discard)
+            session.worker.stop()
         self.engine.dispose()
+
+    async def run(self, function: Callable[[Session], Result]) -> Result:
+        """What ``function`` returns or raises, in the thread of a free session; waits for one.
+
+        Unavailable where too many calls hang. A cancelled caller abandons its session.
+        """
+        async with self._free:
+            session = self._idle.pop() if self._idle else self._begin()
+            try:
+                result = await session.worker.run(partial(function, session))
+            except asyncio.CancelledError:
+                session.abandon()
+                self._abandoned.append(session)
+                raise
+            except BaseException:
+                self._idle.append(session)
+                raise
+            self._idle.append(session)
+            return result
+
+    def _begin(self) -> Session:
+        self._abandoned = [session for session in self._abandoned if session.worker.alive]
+        if len(self._abandoned) >= _MAX_ABANDONED:
+            raise Unavailable(f"{self.title} does not answer: {len(self._abandoned)} calls hang")
+        return Session(self.engine, self.context.name)
 
     async def check(self) -> str:
         worker = Worker(f"check of {self.context.name}")
@@ -99,10 +110,9 @@ class SqlConnection(Connection):
             worker.stop()
 
     def _check(self) -> str:
-        if is_sqlite_file(self.url):
-            path = Path(self.url.database or "")
-            if not path.exists():  # connecting would make it
-                return f"{self._product()}, {path} will be made"
+        path = self.missing_file
+        if path is not None:  # connecting would make it
+            return f"{self._product()}, {path} will be made"
         try:
             with self.engine.connect() as connection:
                 connection.exec_driver_sql("SELECT 1")
@@ -114,92 +124,3 @@ class SqlConnection(Connection):
     def _product(self, version: tuple[Any, ...] | None = None) -> str:
         numbers = ".".join(str(part) for part in version or ())
         return f"{_PRODUCTS.get(self.engine.dialect.name, self.engine.dialect.name)} {numbers}".strip()
-
-
-_PRODUCTS: Final = {"sqlite": "SQLite", "postgresql": "PostgreSQL", "mysql": "MySQL", "mariadb": "MariaDB"}
-
-
-def parse_url(text: str, base_dir: Path) -> URL:
-    """The URL with our default driver; a relative SQLite path is relative to ``base_dir``. ConfigError otherwise."""
-    try:
-        url = make_url(text)
-    except ArgumentError:
-        # The text is not repeated: it may hold a password.
-        raise ConfigError("not a database URL like 'sqlite:///data/headrace.db'", path="url") from None
-    backend, plus, _ = url.drivername.partition("+")
-    backend = "postgresql" if backend == "postgres" else backend
-    driver = _DRIVERS.get(backend)
-    if driver is not None and not plus:
-        url = url.set(drivername=f"{backend}+{driver.name}")
-    if is_sqlite_file(url) and url.database:
-        url = url.set(database=str(base_dir / url.database))
-    return url
-
-
-def is_sqlite_file(url: URL) -> bool:
-    database = url.database or ""
-    return url.get_backend_name() == "sqlite" and database not in ("", ":memory:") and not database.startswith("file:")
-
-
-def masked(url: URL) -> str:
-    """The URL as messages may show it."""
-    return url.set(query={}).render_as_string(hide_password=True)
-
-
-def make_engine(url: URL, synchronous: Synchronous, busy_timeout: int) -> Engine:
-    """An engine without a pool: every worker keeps its own connection. Connects to nothing.
-
-    ``busy_timeout`` (nanoseconds) and ``synchronous`` are SQLite's. ExtensionError for an absent driver,
-    ConfigError for a database that SQLAlchemy does not know.
-    """
-    backend, _, driver = url.drivername.partition("+")
-    options: dict[str, Any] = {"poolclass": NullPool}
-    known = _DRIVERS.get(backend)
-    if known is not None and driver == known.name:
-        options["connect_args"] = known.connect_args
-    if driver.startswith("psycopg"):
-        options["paramstyle"] = "format"  # rows are tuples: positions, not names
-    try:
-        engine = sa.create_engine(url, **options)
-    except NoSuchModuleError:
-        raise ConfigError(f"SQLAlchemy knows no database {url.drivername!r}", path="url") from None
-    except ImportError as error:
-        extra = f"headrace[{known.extra}]" if known and known.name in url.drivername else error.name
-        raise ExtensionError(
-            f"the sql sink needs {error.name} for {backend}: pip install '{extra}'", "headrace.sinks", "sql"
-        ) from error
-    except (TypeError, ValueError) as error:  # a query parameter of the URL that the driver does not take
-        raise ConfigError(f"{masked(url)}: {error}", path="url") from None
-    if engine.dialect.is_async:
-        raise ConfigError(
-            f"{url.drivername} is an asynchronous driver", path="url", hint="leave the part behind '+' away"
-        )
-    if backend == "sqlite":
-        statements = [
-            f"PRAGMA busy_timeout = {max(busy_timeout // 1_000_000, 0)}",
-            "PRAGMA journal_mode = WAL",
-            f"PRAGMA synchronous = {synchronous.upper()}",
-        ]
-    else:
-        statements = [_MYSQL_SESSION] if known is _MYSQL else []
-
-    def prepare(connection: Any, _record: Any) -> None:
-        cursor = connection.cursor()
-        try:
-            for statement in statements:
-                cursor.execute(statement)
-        finally:
-            cursor.close()
-
-    sa.event.listen(engine, "connect", prepare)
-    return engine
-
-
-def make_folder(url: URL) -> None:
-    """The folder of a SQLite file; Unavailable where it cannot be made."""
-    if is_sqlite_file(url) and url.database:
-        folder = Path(url.database).parent
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise Unavailable(f"folder {folder} of the SQLite file cannot be created: {error.strerror}") from error

@@ -6,8 +6,9 @@ in the tables below; everything that is not listed goes to the driver as it is.
 
 Common to all: MISSING is NULL, lists and objects are JSON text, DECIMAL keeps its digits. What the column decides:
 a text column takes numbers and booleans as JSON writes them, a JSON column takes JSON of everything, a time column
-takes TIMESTAMPs and RFC 3339 texts as the database's own instants, a BLOB column of SQLite takes anything unchanged
-(it has no type affinity), other columns of bytes take texts as UTF-8.
+takes TIMESTAMPs and RFC 3339 texts as the database's own instants, an integer column takes whole numbers only (the
+databases would round others in silence), a BLOB column of SQLite takes anything unchanged (it has no type affinity),
+other columns of bytes take texts as UTF-8. What PostgreSQL gets as text (COPY) is in ``postgresql``.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import Any, Final, NamedTuple
 
 from sqlalchemy import types as t
 
+from core.errors import PayloadError
 from core.message import Missing, Row, Type
 from formats.json import encode_document
 from sinks.encoding import instant, rfc3339
@@ -33,12 +35,16 @@ class Kind(enum.Enum):
 
     ANYTHING = enum.auto()
     TEXT = enum.auto()
+    INTEGER = enum.auto()
     NUMBER = enum.auto()
+    BOOLEAN = enum.auto()
     BYTES = enum.auto()
     INSTANT = enum.auto()
     LOCAL_INSTANT = enum.auto()  # without a time zone: UTC by our convention
     TEXT_INSTANT = enum.auto()  # SQLite's: text in the form that SQLAlchemy reads back
+    INTERVAL = enum.auto()
     JSON = enum.auto()
+    ARRAY = enum.auto()  # of the database, which takes lists
     OTHER = enum.auto()
 
 
@@ -52,12 +58,45 @@ def kind_of(column: t.TypeEngine[Any], dialect: str) -> Kind:
         if dialect == "sqlite":
             return Kind.TEXT_INSTANT
         return Kind.INSTANT if column.timezone else Kind.LOCAL_INSTANT
-    if isinstance(column, t.Boolean):
-        return Kind.OTHER
-    for base, kind in ((t.String, Kind.TEXT), (t.Integer, Kind.NUMBER), (t.Numeric, Kind.NUMBER)):
+    if isinstance(column, t.Date) and dialect != "sqlite":
+        return Kind.LOCAL_INSTANT
+    for base, kind in _KINDS:
         if isinstance(column, base):
             return kind
     return Kind.BYTES if _python_type(column) is bytes else Kind.OTHER
+
+
+_KINDS: Final[tuple[tuple[type[t.TypeEngine[Any]], Kind], ...]] = (
+    (t.ARRAY, Kind.ARRAY),
+    (t.Boolean, Kind.BOOLEAN),
+    (t.Enum, Kind.OTHER),
+    (t.String, Kind.TEXT),
+    (t.Integer, Kind.INTEGER),
+    (t.Numeric, Kind.NUMBER),
+    (t.Interval, Kind.INTERVAL),
+)
+
+_TIMES: Final = frozenset({Kind.INSTANT, Kind.LOCAL_INSTANT, Kind.TEXT_INSTANT})
+_NUMBERS: Final = frozenset({Kind.INTEGER, Kind.NUMBER})
+_ALWAYS: Final = frozenset({Kind.ANYTHING, Kind.TEXT, Kind.JSON, Kind.OTHER})
+# Where a column that the rule declares so can go at all; single values may still be refused. ANY goes everywhere.
+_FITS: Final[dict[Type, frozenset[Kind]]] = {
+    Type.BOOLEAN: _ALWAYS | _NUMBERS | {Kind.BOOLEAN},
+    Type.BIGINT: _ALWAYS | _NUMBERS,
+    Type.DOUBLE: _ALWAYS | _NUMBERS,
+    Type.DECIMAL: _ALWAYS | _NUMBERS,
+    Type.TEXT: _ALWAYS | _TIMES | {Kind.BYTES, Kind.INTERVAL},
+    Type.BYTES: _ALWAYS | {Kind.BYTES},
+    Type.TIMESTAMP: _ALWAYS | _TIMES | _NUMBERS,
+    Type.INTERVAL: _ALWAYS | _NUMBERS | {Kind.INTERVAL},
+    Type.ARRAY: _ALWAYS | {Kind.BYTES, Kind.ARRAY},
+    Type.OBJECT: _ALWAYS | {Kind.BYTES},
+}
+
+
+def fits(declared: Type, kind: Kind) -> bool:
+    """Can values that the rule declares as ``declared`` go to a column of ``kind``?"""
+    return kind in _FITS.get(declared, frozenset(Kind))
 
 
 def _python_type(column: t.TypeEngine[Any]) -> type | None:
@@ -75,19 +114,27 @@ def _null(_value: Any) -> None:
     return None
 
 
-def _text_of_bytes(value: bytes) -> str:
+def whole(value: float) -> int:
+    """The number for an integer column; PayloadError for a fraction, NaN and infinity."""
+    if value.is_integer():
+        return int(value)
+    raise PayloadError(f"{value} is no whole number, and the column takes no other: round it in the rule", "sql")
+
+
+def text_of_bytes(value: bytes) -> str:
+    """UTF-8, or JSON that says what they are."""
     try:
         return value.decode()
     except UnicodeDecodeError:
         return _json(value)
 
 
-def _local(moment: datetime) -> datetime:
+def local(moment: datetime) -> datetime:
     return moment.astimezone(UTC).replace(tzinfo=None)
 
 
 def _sqlite_text(moment: datetime) -> str:
-    return _local(moment).isoformat(" ", "microseconds")
+    return local(moment).isoformat(" ", "microseconds")
 
 
 @lru_cache(4_096)
@@ -101,7 +148,7 @@ def _sqlite_instant(microseconds: int) -> str:
     return f"{_sqlite_second(seconds)}.{fraction:06d}"
 
 
-def _from_text(convert: Callable[[datetime], Any], value: str) -> Any:
+def from_text(convert: Callable[[datetime], Any], value: str) -> Any:
     """An RFC 3339 text as an instant; other texts are left to the database's own reading."""
     try:
         moment = datetime.fromisoformat(value)
@@ -121,36 +168,39 @@ def _same(moment: datetime) -> datetime:
 # From an aware datetime, and from a TIMESTAMP's microseconds.
 _INSTANTS: Final[dict[Kind, tuple[Convert, Convert]]] = {
     Kind.INSTANT: (_same, instant),
-    Kind.LOCAL_INSTANT: (_local, _local_instant),
+    Kind.LOCAL_INSTANT: (local, _local_instant),
     Kind.TEXT_INSTANT: (_sqlite_text, _sqlite_instant),
 }
 _ANYWHERE: Final[dict[type, Convert]] = {Missing: _null, dict: _json, list: _json}
 _TABLES: Final[dict[Kind, dict[type, Convert]]] = {
     Kind.ANYTHING: {Decimal: str},
-    Kind.TEXT: {bool: _json, int: str, float: _json, bytes: _text_of_bytes, Decimal: str},
+    Kind.TEXT: {bool: _json, int: str, float: _json, bytes: text_of_bytes, Decimal: str},
+    Kind.INTEGER: {bool: int, float: whole},
     Kind.NUMBER: {bool: int},
+    Kind.BOOLEAN: {},
     Kind.BYTES: {str: str.encode, dict: encode_document, list: encode_document},
     Kind.INSTANT: {},
     Kind.LOCAL_INSTANT: {},
     Kind.TEXT_INSTANT: {},
+    Kind.INTERVAL: {},
     Kind.JSON: dict.fromkeys((bool, int, float, str, bytes, Decimal), _json),
+    Kind.ARRAY: {},
     Kind.OTHER: {},
 }
 
 
-def converters(kind: Kind, declared: Type, dialect: str, *, array: bool = False) -> dict[type, Convert]:
-    """How values of each Python type are converted for a column of ``kind`` that the rule declares as ``declared``.
-
-    ``array`` says that the column is an array of the database, which takes lists as they are.
-    """
+def converters(kind: Kind, declared: Type, dialect: str) -> dict[type, Convert]:
+    """How values of each Python type are converted for a column of ``kind`` that the rule declares as ``declared``."""
     table = _ANYWHERE | _TABLES[kind]
     if dialect == "sqlite":
         table.setdefault(Decimal, str)
-    if array:
+        if kind is Kind.INTEGER:  # SQLite keeps a fraction as it is
+            del table[float]
+    if kind is Kind.ARRAY:
         del table[list]
     if kind in _INSTANTS:
         of_datetime, of_timestamp = _INSTANTS[kind]
-        table[str] = partial(_from_text, of_datetime)
+        table[str] = partial(from_text, of_datetime)
         if declared is Type.TIMESTAMP:
             table[int] = of_timestamp
     elif declared is Type.TIMESTAMP and kind is Kind.TEXT:
@@ -158,6 +208,25 @@ def converters(kind: Kind, declared: Type, dialect: str, *, array: bool = False)
     elif declared is Type.TIMESTAMP and kind is Kind.JSON:
         table[int] = lambda value: _json(rfc3339(value))
     return table
+
+
+def parameter_converters(declared: Type, dialect: str) -> dict[type, Convert]:
+    """The same for a parameter of a hand-written statement, whose column nobody knows: the rule's type decides."""
+    if declared is not Type.TIMESTAMP:
+        return converters(Kind.OTHER, declared, dialect)
+    kind = {"sqlite": Kind.TEXT_INSTANT, "postgresql": Kind.INSTANT}.get(dialect, Kind.LOCAL_INSTANT)
+    return converters(kind, declared, dialect)
+
+
+def convert_column(column: Sequence[Any], table: dict[type, Convert]) -> Sequence[Any]:
+    """The column with every value converted; the same one where none needs it."""
+    types = set(map(type, column))
+    if table.keys().isdisjoint(types):
+        return column
+    if len(types) == 1:
+        return list(map(table[types.pop()], column))
+    look_up = table.get
+    return [value if (convert := look_up(type(value))) is None else convert(value) for value in column]
 
 
 class Conversion(NamedTuple):
@@ -168,14 +237,7 @@ class Conversion(NamedTuple):
     def apply(self, rows: Sequence[Row]) -> Sequence[Row]:
         """The rows with every value converted; the same rows where none needs it."""
         columns: list[Sequence[Any]] = list(zip(*rows, strict=True))
-        changed = False
-        for index, table in enumerate(self.tables):
-            column = columns[index]
-            if table.keys().isdisjoint(map(type, column)):
-                continue
-            changed = True
-            look_up = table.get
-            columns[index] = [
-                value if (convert := look_up(type(value))) is None else convert(value) for value in column
-            ]
-        return list(zip(*columns, strict=True)) if changed else rows
+        converted = [convert_column(column, table) for column, table in zip(columns, self.tables, strict=True)]
+        if all(new is old for new, old in zip(converted, columns, strict=True)):
+            return rows
+        return list(zip(*converted, strict=True))

@@ -1,7 +1,8 @@
 """What a driver's exception means for the rows: refused for good, or try again later.
 
-Rule of thumb: what depends on the values is Rejected, what depends on anything else is Unavailable, and what is
-unknown is Unavailable, because that loses nothing. Codes decide where the classes of the DBAPI are too coarse.
+Rule of thumb: what depends on the values is Rejected, what depends on anything else is Unavailable (Throttled where
+fewer writes at a time would help), and what is unknown is Unavailable, because that loses nothing. Codes decide where
+the classes of the DBAPI are too coarse.
 """
 
 from __future__ import annotations
@@ -12,32 +13,43 @@ from typing import Any, Final
 from sqlalchemy.engine import Dialect
 from sqlalchemy.exc import DBAPIError
 
-from core.errors import PayloadError, Rejected, SinkError, Unavailable
+from core.errors import Rejected, SinkError, Throttled, Unavailable
+from sinks.sql.writer import UNBINDABLE
 
-# SQLSTATE classes: data exceptions, integrity, limits of the row (index row too large); a value of the wrong type.
-_POSTGRESQL_REJECTED: Final = ("22", "23", "54", "42804", "42846")
-# Errors about values that PyMySQL raises as OperationalError: no default, cut or wrong value, CHECK, bad JSON.
-_MYSQL_REJECTED: Final = frozenset({1048, 1264, 1265, 1292, 1364, 1366, 1367, 1406, 1690, 3140, 3819, 4025, 4078})
-# Python's own refusals of a value, before any database sees it.
-_UNBINDABLE: Final = (OverflowError, UnicodeError, PayloadError)
+# SQLSTATE classes: data exceptions, integrity, views with a CHECK OPTION, limits of the row (index row too large); a
+# value of the wrong type, and RAISE EXCEPTION of a trigger.
+# 21000: a key twice in one statement, which is none any more in a smaller one.
+_POSTGRESQL_REJECTED: Final = ("21000", "22", "23", "44", "54", "42804", "42846", "P0001")
+# Errors about values that PyMySQL raises as OperationalError: no default, cut or wrong value, CHECK, bad JSON, SIGNAL.
+_MYSQL_REJECTED: Final = frozenset({1048, 1264, 1265, 1292, 1364, 1366, 1367, 1406, 1644, 1690, 3140, 3819, 4025, 4078})
+# Others are in the way: deadlock, serialization failure, no lock in time, too many connections, cancelled as too long.
+_POSTGRESQL_THROTTLED: Final = frozenset({"40001", "40P01", "53300", "55P03", "57014"})
+_MYSQL_THROTTLED: Final = frozenset({1040, 1203, 1205, 1213, 1226, 1969, 3024, 3572})
 
 
-def _sqlite(error: Any) -> bool | None:
+def _sqlite(error: Any) -> type[SinkError] | None:
     # "Error binding parameter" and "type ... is not supported" carry no SQLite code.
-    return True if not hasattr(error, "sqlite_errorcode") and "bind" in str(error) else None
+    return Rejected if not hasattr(error, "sqlite_errorcode") and "bind" in str(error) else None
 
 
-def _postgresql(error: Any) -> bool | None:
+def _postgresql(error: Any) -> type[SinkError] | None:
     state = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
-    return state.startswith(_POSTGRESQL_REJECTED) if state else "cannot adapt" in str(error) or None
+    if not state:
+        return Rejected if "cannot adapt" in str(error) else None
+    if state in _POSTGRESQL_THROTTLED:
+        return Throttled
+    return Rejected if state.startswith(_POSTGRESQL_REJECTED) else Unavailable
 
 
-def _mysql(error: Any) -> bool | None:
+def _mysql(error: Any) -> type[SinkError] | None:
+    code = error.args[0] if error.args else None
+    if code in _MYSQL_THROTTLED:
+        return Throttled
     # NaN and infinity are refused by PyMySQL itself, without a code.
-    return True if error.args and error.args[0] in _MYSQL_REJECTED else "can not be used" in str(error) or None
+    return Rejected if code in _MYSQL_REJECTED or "can not be used" in str(error) else None
 
 
-_REJECTED: Final[dict[str, Callable[[Any], bool | None]]] = {
+_MEANING: Final[dict[str, Callable[[Any], type[SinkError] | None]]] = {
     "sqlite": _sqlite,
     "postgresql": _postgresql,
     "mysql": _mysql,
@@ -61,12 +73,12 @@ def classify(error: Exception, dialect: Dialect, subject: str) -> SinkError:
     original: Any = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
     text = f"{subject}: {_sentence(original)}"
     dbapi = dialect.loaded_dbapi
-    if isinstance(original, _UNBINDABLE):
+    if isinstance(original, UNBINDABLE):
         return Rejected(text)
     if not isinstance(original, dbapi.Error):
         return Unavailable(f"{subject}: {type(original).__name__}: {original}")
-    decide = _REJECTED.get(dialect.name)
-    rejected = decide(original) if decide else None
-    if rejected is None:
-        rejected = isinstance(original, dbapi.DataError | dbapi.IntegrityError)
-    return Rejected(text) if rejected else Unavailable(text)
+    decide = _MEANING.get(dialect.name)
+    meaning = decide(original) if decide else None
+    if meaning is None:
+        meaning = Rejected if isinstance(original, dbapi.DataError | dbapi.IntegrityError) else Unavailable
+    return meaning(text)

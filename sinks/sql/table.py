@@ -1,207 +1,171 @@
-"""The table of one sql sink: made where it is missing, checked against the rules, written to by one statement.
+"""The table of one sql sink: looked at, made where it is missing, checked against the rules.
 
-Everything here blocks and runs in a worker's thread, on that worker's connection. What it finds wrong is
-Unavailable with the way out: somebody may mend the table while the service runs, and then the sink heals.
+Everything here blocks and runs in a session's thread, on that session's connection. What it finds wrong is
+Unavailable with the way out, everything at once: somebody may mend the table while the service runs, and then the
+sink heals.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import mysql, postgresql, sqlite
-from sqlalchemy.engine import Connection
+from sqlalchemy.engine import Connection, Dialect
 
 from core.errors import Unavailable
-from core.message import Schema, Type
+from core.message import Schema
 from core.registry import did_you_mean
-from sinks.sql.encode import Conversion, converters, kind_of
-
-Write = Literal["insert", "upsert", "ignore"]
-
-_TEXT: Final = sa.Text().with_variant(mysql.LONGTEXT(), "mysql", "mariadb")
-_DOCUMENT: Final = (
-    sa.Text().with_variant(postgresql.JSONB(), "postgresql").with_variant(mysql.JSON(), "mysql", "mariadb")
-)
-_TYPES: Final[dict[Type, sa.types.TypeEngine[Any]]] = {
-    Type.BOOLEAN: sa.Boolean(),
-    Type.BIGINT: sa.BigInteger(),
-    Type.DOUBLE: sa.Double(),
-    Type.DECIMAL: sa.Numeric().with_variant(mysql.NUMERIC(38, 12), "mysql", "mariadb"),
-    Type.TEXT: _TEXT,
-    Type.BYTES: sa.LargeBinary().with_variant(mysql.LONGBLOB(), "mysql", "mariadb"),
-    Type.TIMESTAMP: sa.DateTime(timezone=True).with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb"),
-    Type.INTERVAL: sa.BigInteger(),  # microseconds
-    Type.ARRAY: _DOCUMENT,
-    Type.OBJECT: _DOCUMENT,
-    # SQLite keeps each value's own type in a column of declared type BLOB (its "ANY" would turn '007' into 7).
-    Type.ANY: _TEXT.with_variant(sqlite.BLOB(), "sqlite"),
-}
-# A key column of MySQL needs a length; four of these fit into an index.
-_KEY_TYPES: Final[dict[Type, sa.types.TypeEngine[Any]]] = {
-    Type.TEXT: sa.Text().with_variant(mysql.VARCHAR(191), "mysql", "mariadb"),
-    Type.ANY: sa.Text().with_variant(mysql.VARCHAR(191), "mysql", "mariadb").with_variant(sqlite.BLOB(), "sqlite"),
-    Type.BYTES: sa.LargeBinary().with_variant(mysql.VARBINARY(191), "mysql", "mariadb"),
-}
+from sinks.sql import postgresql
+from sinks.sql.config import TableSettings, merged
+from sinks.sql.create import create_table, is_hypertable
+from sinks.sql.encode import Conversion, Kind, converters, fits, kind_of
+from sinks.sql.writer import Writer, insert
 
 
-class TableSettings(NamedTuple):
-    """What the sink's Config says about its table; ``columns`` maps columns of the rules to columns of the table."""
+class Column(NamedTuple):
+    """A column as it is: ``required`` where a row must bring a value, ``generated`` where it must not."""
 
-    name: str
-    schema: str | None
-    write: Write
-    key: tuple[str, ...]
-    create: bool
-    columns: Mapping[str, str]
-
-    @property
-    def title(self) -> str:
-        return f"{self.schema}.{self.name}" if self.schema else self.name
+    kind: Kind
+    type: str
+    required: bool
+    generated: bool
 
 
-class Plan(NamedTuple):
-    """How rows of one schema are written: a statement, its parameters' names and the values' conversions.
+class Table(NamedTuple):
+    """A table as it is. ``unique`` are the sets of columns that a key may be; ``writable`` is PostgreSQL's alone."""
 
-    ``names`` is None where the driver takes parameters by position.
+    columns: Mapping[str, Column]
+    unique: Sequence[frozenset[str]]
+    writable: postgresql.Facts | None
+
+
+def find(connection: Connection, settings: TableSettings, schemas: Sequence[Schema], *, make: bool) -> Table | None:
+    """The table; made for the rows of ``schemas`` where it is missing and that is wanted.
+
+    None where it is missing and will be made, but not now (``make`` is False).
     """
-
-    statement: str
-    names: tuple[str, ...] | None
-    conversion: Conversion
-
-
-def merged(schemas: Iterable[Schema], columns: Mapping[str, str]) -> dict[str, Type]:
-    """The table's columns for several rules: their union; where two disagree on a type, ANY."""
-    found: dict[str, Type] = {}
-    for schema in schemas:
-        for name, kind in zip(schema.names, schema.types, strict=True):
-            column = columns.get(name, name)
-            found[column] = kind if found.get(column, kind) is kind else Type.ANY
-    return found
-
-
-def prepare(connection: Connection, settings: TableSettings, known: Sequence[Schema], schema: Schema) -> Plan:
-    """The plan for rows of ``schema``; makes the table for ``known`` and it where it is missing and that is wanted."""
     inspector = sa.inspect(connection)
-    if not inspector.has_table(settings.name, settings.schema):
+    there = inspector.has_table(settings.name, settings.schema) or settings.name in inspector.get_view_names(
+        settings.schema
+    )
+    if not there:
         if not settings.create:
             raise Unavailable(
                 f"table {settings.title} does not exist: create it, or set create_table = true to have it made"
             )
-        create_table(connection, settings, merged([*known, schema], settings.columns))
+        if not make or not schemas:  # of rules with a `*` the first row tells the columns
+            return None
+        create_table(connection, settings, merged(schemas, settings.columns))
         inspector = sa.inspect(connection)
-    dialect = connection.dialect
-    live = {column["name"]: column["type"] for column in inspector.get_columns(settings.name, settings.schema)}
-    # SQLite and MySQL do not tell columns apart by case.
-    folded = {} if dialect.name == "postgresql" else {name.casefold(): name for name in live}
-    columns = [settings.columns.get(name, name) for name in schema.names]
-    columns = [name if name in live else folded.get(name.casefold(), name) for name in columns]
-    _check_columns(settings, columns, live)
-    if settings.write == "upsert" or (settings.write == "ignore" and settings.key):
-        _check_key(settings, inspector)
-    tables = tuple(
-        converters(
-            kind_of(live[column], dialect.name), declared, dialect.name, array=isinstance(live[column], sa.ARRAY)
+    elif settings.hypertable is not None and not is_hypertable(connection, settings):
+        raise Unavailable(
+            f"table {settings.title} exists and is no hypertable: take `hypertable` away, or "
+            f"SELECT create_hypertable('{settings.title}', '{settings.hypertable.time}', migrate_data => true)"
         )
-        for column, declared in zip(columns, schema.types, strict=True)
-    )
-    compiled = statement(settings, columns, dialect.name).compile(dialect=dialect, column_keys=columns)
-    names = None if compiled.positional else tuple(columns)
-    if compiled.positional:
-        order = [columns.index(name) for name in compiled.positiontup or ()]
-        if order != list(range(len(columns))):
-            raise Unavailable(f"table {settings.title}: the driver takes the columns in another order")
-    return Plan(str(compiled), names, Conversion(tables))
+    return _look(connection, inspector, settings)
 
 
-def create_table(connection: Connection, settings: TableSettings, columns: Mapping[str, Type]) -> None:
-    """CREATE TABLE IF NOT EXISTS; the key becomes the PRIMARY KEY, all other columns may be NULL."""
-    if missing := [name for name in settings.key if name not in columns]:
-        raise Unavailable(_no_key_column(settings, missing[0], columns))
-    table = sa.Table(
-        settings.name,
-        sa.MetaData(),
-        *[
-            sa.Column(
-                name,
-                _column_type(kind, key=name in settings.key),
-                primary_key=name in settings.key,
-                autoincrement=False,
-            )
-            for name, kind in columns.items()
-        ],
-        schema=settings.schema,
-        # Keys that differ in case or accent only are different keys.
-        mysql_charset="utf8mb4",
-        mysql_collate="utf8mb4_bin",
-        mariadb_charset="utf8mb4",
-        mariadb_collate="utf8mb4_bin",
-    )
-    connection.execute(sa.schema.CreateTable(table, if_not_exists=True))
-    connection.commit()
+def _look(connection: Connection, inspector: sa.Inspector, settings: TableSettings) -> Table:
+    name, schema, dialect = settings.name, settings.schema, connection.dialect.name
+    live = inspector.get_columns(name, schema)
+    primary = inspector.get_pk_constraint(name, schema)["constrained_columns"]
+    unique: list[Iterable[str | None]] = [primary] if primary else []
+    unique += [constraint["column_names"] for constraint in inspector.get_unique_constraints(name, schema)]
+    unique += [
+        index["column_names"]
+        for index in inspector.get_indexes(name, schema)
+        # A partial index is no key of all rows.
+        if index["unique"] and not index.get("dialect_options", {}).get("postgresql_where")
+    ]
+    columns = {}
+    for column in live:
+        kind = kind_of(column["type"], dialect)
+        identity: Mapping[str, Any] = column.get("identity") or {}
+        fills_itself = bool(
+            column.get("default") is not None
+            or identity
+            or column.get("computed")
+            or column.get("autoincrement") is True
+            or (dialect == "sqlite" and primary == [column["name"]] and kind is Kind.INTEGER)  # the rowid
+        )
+        columns[column["name"]] = Column(
+            kind,
+            str(column["type"].compile(connection.dialect)) if kind is not Kind.ANYTHING else "BLOB",
+            required=not column["nullable"] and not fills_itself,
+            generated=bool(column.get("computed") or identity.get("always")),
+        )
+    facts = postgresql.look(connection, settings) if _has_psycopg(connection.dialect) else None
+    return Table(columns, [frozenset(str(column).casefold() for column in key) for key in unique], facts)
 
 
-def _column_type(kind: Type, *, key: bool) -> sa.types.TypeEngine[Any]:
-    return _KEY_TYPES.get(kind, _TYPES[kind]) if key else _TYPES[kind]
+def _has_psycopg(dialect: Dialect) -> bool:
+    return dialect.name == "postgresql" and dialect.driver == "psycopg"
 
 
-def _check_columns(settings: TableSettings, columns: Sequence[str], live: Mapping[str, Any]) -> None:
-    if twice := [column for column in columns if columns.count(column) > 1]:
-        raise Unavailable(f"table {settings.title}: two columns of the rule go to its column {twice[0]!r}")
-    for column in columns:
+def check(settings: TableSettings, table: Table, schemas: Sequence[Schema], dialect: Dialect) -> None:
+    """Unavailable with everything that keeps rows of ``schemas`` out of the table."""
+    found: dict[str, None] = {}
+    for schema in schemas:
+        found.update(dict.fromkeys(_problems(settings, table, schema, dialect)))
+    if len(found) == 1:
+        raise Unavailable(f"table {settings.title} {next(iter(found))}")
+    if found:
+        listed = "; ".join(f"({number}) it {problem}" for number, problem in enumerate(found, 1))
+        raise Unavailable(f"table {settings.title} does not suit the rules: {listed}")
+
+
+def _problems(settings: TableSettings, table: Table, schema: Schema, dialect: Dialect) -> Iterable[str]:
+    columns = _columns(settings, table, schema, dialect)
+    live = table.columns
+    for column in dict.fromkeys(column for column in columns if columns.count(column) > 1):
+        yield f"would get two columns of the rule in its column {column!r}"
+    for column, source, declared in zip(columns, schema.names, schema.types, strict=True):
         if column not in live:
             hint = did_you_mean(column, live)
             has = f"it has {', '.join(live)}"
-            raise Unavailable(
-                f"table {settings.title} has no column {column!r}; {f'{hint} ({has})' if hint else has}. "
+            yield (
+                f"has no column {column!r}; {f'{hint} ({has})' if hint else has}. "
                 "Add the column, or take it out of the rule"
+            )
+        elif live[column].generated:
+            yield f"makes the values of column {column!r} itself. Take it out of the rule"
+        elif not fits(declared, live[column].kind):
+            yield (
+                f"has {column!r} as {live[column].type}, and the rule yields {source!r} as {declared.value}. "
+                "CAST it in the rule, or change the column"
+            )
+    for name, facts in live.items():
+        if facts.required and name not in columns:
+            yield (
+                f"has the column {name!r} NOT NULL without a DEFAULT, and the rule does not yield it. "
+                "Add a DEFAULT, or the column to the rule"
             )
     for column in settings.key:
         if column not in columns:
-            raise Unavailable(_no_key_column(settings, column, columns))
-
-
-def _no_key_column(settings: TableSettings, column: str, columns: Iterable[str]) -> str:
-    return f"table {settings.title}: the key has {column!r}, but the rule yields only {', '.join(columns)}"
-
-
-def _check_key(settings: TableSettings, inspector: sa.Inspector) -> None:
-    name, schema = settings.name, settings.schema
-    unique: list[Sequence[str | None]] = [inspector.get_pk_constraint(name, schema)["constrained_columns"]]
-    unique += [constraint["column_names"] for constraint in inspector.get_unique_constraints(name, schema)]
-    unique += [index["column_names"] for index in inspector.get_indexes(name, schema) if index["unique"]]
-    wanted = {column.casefold() for column in settings.key}
-    if not any({str(column).casefold() for column in columns} == wanted for columns in unique if columns):
+            yield f"has the key column {column!r}, but the rule yields only {', '.join(columns)}"
+    unique = frozenset(column.casefold() for column in settings.key) in table.unique
+    if settings.write != "insert" and settings.key and not unique:
         key = ", ".join(settings.key)
-        raise Unavailable(
-            f"table {settings.title} has no primary key or unique index on ({key}), which write = "
-            f"{settings.write!r} needs: CREATE UNIQUE INDEX ON {settings.title} ({key})"
+        yield (
+            f"has no primary key or unique index on ({key}), which write = {settings.write!r} needs: "
+            f"CREATE UNIQUE INDEX ON {settings.title} ({key})"
         )
 
 
-def statement(settings: TableSettings, columns: Sequence[str], dialect: str) -> sa.Insert:
-    """The INSERT for ``columns``, with what upsert or ignore means to the database.
+def _columns(settings: TableSettings, table: Table, schema: Schema, dialect: Dialect) -> list[str]:
+    """The table's columns for those of the rule, in order; names that are not there as they would have to be."""
+    # SQLite and MySQL do not tell columns apart by case.
+    folded = {} if dialect.name == "postgresql" else {name.casefold(): name for name in table.columns}
+    names = [settings.columns.get(name, name) for name in schema.names]
+    return [name if name in table.columns else folded.get(name.casefold(), name) for name in names]
 
-    The columns are untyped: the values have been converted, SQLAlchemy is not to convert or cast them again.
-    """
-    table = sa.table(settings.name, *[sa.column(name) for name in columns], schema=settings.schema)
-    rest = [name for name in columns if name not in settings.key]
-    if settings.write == "insert":
-        return sa.insert(table)
-    if dialect in ("mysql", "mariadb"):
-        change = mysql.insert(table)
-        if settings.write == "upsert" and rest:
-            return change.on_duplicate_key_update({name: change.inserted[name] for name in rest})
-        # Setting a column to itself ignores the duplicate; INSERT IGNORE would ignore every other error, too.
-        first = columns[0]
-        return change.on_duplicate_key_update({first: table.c[first]})
-    insert: Any = {"postgresql": postgresql.insert, "sqlite": sqlite.insert}[dialect](table)
-    if settings.write == "upsert" and rest:
-        changed: sa.Insert = insert.on_conflict_do_update(
-            index_elements=list(settings.key), set_={name: insert.excluded[name] for name in rest}
-        )
-        return changed
-    ignored: sa.Insert = insert.on_conflict_do_nothing(index_elements=list(settings.key) or None)
-    return ignored
+
+def writer(settings: TableSettings, table: Table, schema: Schema, dialect: Dialect) -> Writer:
+    """The fastest way of rows of ``schema`` into the table, which must have been checked for it."""
+    columns = _columns(settings, table, schema, dialect)
+    kinds = [table.columns[column].kind for column in columns]
+    if table.writable is not None:
+        return postgresql.writer(settings, table.writable, columns, list(zip(kinds, schema.types, strict=True)))
+    tables = [converters(kind, declared, dialect.name) for kind, declared in zip(kinds, schema.types, strict=True)]
+    return insert(settings, columns, dialect, Conversion(tuple(tables)))

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from connections.sql.connection import SqlConfig, SqlConnection
+from connections.sql.config import SqlConfig
+from connections.sql.connection import SqlConnection
 from core.clock import MILLISECOND, SECOND
 from core.errors import ConfigError
 from headrace.config import inspect, load, parse
@@ -275,7 +276,7 @@ SQL = LISTENER + '[connections.db]\ntype = "sql"\nurl = "sqlite://"\n[sinks.s]\n
             SQL + 'connection = "bd"\n',
             "headrace.toml:7: sinks.s.connection: there is no [connections.bd] (known are db)",
         ),
-        (SQL + 'connection = "db"\n', "headrace.toml:6: sinks.s: `table` is missing"),
+        (LISTENER + '[sinks.s]\ntype = "file"\n', "headrace.toml:3: sinks.s: `path` is missing"),
         (
             SQL + 'connection = "db"\ntable = "t"\nurl = "sqlite://"\n',
             "headrace.toml:9: sinks.s.url: belongs to [connections.db], which this sink uses",

@@ -16,7 +16,8 @@ import msgspec
 import pytest
 
 from connections.base import Connection, ConnectionContext
-from connections.sql.connection import SqlConfig, SqlConnection
+from connections.sql.config import SqlConfig
+from connections.sql.connection import SqlConnection
 from core.errors import PayloadError, Rejected, SinkError, Unavailable
 from core.message import MISSING, Batch, Message, Row, Type
 from core.settings import Secret
@@ -94,6 +95,8 @@ class TestSqlite(SinkContract):
         return SqlSink(config, with_changes(context, connection=connection))
 
     async def read_back(self) -> Sequence[dict[str, Any]]:
+        if not self.path.exists():
+            return []
         connection = sqlite3.connect(self.path)
         connection.row_factory = sqlite3.Row
         try:

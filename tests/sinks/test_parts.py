@@ -151,8 +151,14 @@ def test_sqlite_errors(error: Exception, expected: type[SinkError]) -> None:
 @pytest.mark.parametrize(
     ("name", "state", "expected"),
     [
-        ("OperationalError", "40P01", Unavailable),  # deadlock
-        ("OperationalError", "40001", Unavailable),  # serialization
+        ("OperationalError", "40P01", Throttled),  # deadlock
+        ("OperationalError", "40001", Throttled),  # serialization
+        ("OperationalError", "53300", Throttled),  # too many connections
+        ("OperationalError", "55P03", Throttled),  # no lock in time
+        ("OperationalError", "57014", Throttled),  # statement_timeout
+        ("OperationalError", "25006", Unavailable),  # read-only after a failover
+        ("ProgrammingError", "21000", Rejected),  # a key twice in one statement
+        ("DatabaseError", "P0001", Rejected),  # a trigger refuses
         ("OperationalError", "57P01", Unavailable),  # shutdown
         ("OperationalError", None, Unavailable),  # connection lost
         ("ProgrammingError", "42P01", Unavailable),  # no such table
@@ -173,8 +179,11 @@ def test_postgresql_errors(name: str, state: str | None, expected: type[SinkErro
 @pytest.mark.parametrize(
     ("name", "code", "expected"),
     [
-        ("OperationalError", 1213, Unavailable),  # deadlock
-        ("OperationalError", 1205, Unavailable),  # lock wait
+        ("OperationalError", 1213, Throttled),  # deadlock
+        ("OperationalError", 1205, Throttled),  # lock wait
+        ("OperationalError", 1040, Throttled),  # too many connections
+        ("OperationalError", 1290, Unavailable),  # read-only after a failover
+        ("OperationalError", 1644, Rejected),  # a trigger refuses
         ("OperationalError", 2013, Unavailable),  # connection lost
         ("ProgrammingError", 1146, Unavailable),  # no such table
         ("OperationalError", 4025, Rejected),  # CHECK
