@@ -12,6 +12,7 @@ import email.utils
 import ipaddress
 import socket
 import ssl
+import zlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,6 +29,9 @@ from core.errors import Unavailable
 _MAX_ANSWER: Final = 1 << 16
 _MAX_WAIT: Final = 3_600 * SECOND
 _SHOWN: Final = 300
+_CONNECT: Final = 10.0
+"""Seconds that the making of one connection may take."""
+_NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
 
 
 class Answer(NamedTuple):
@@ -70,11 +74,18 @@ class AddressGuard:
     def refuses(self, address: str) -> bool:
         """Whether requests must not go to this IP address. IPv4 addresses within IPv6 ones count as themselves."""
         found: Any = ipaddress.ip_address(address.partition("%")[0])
-        if found.version == 6 and (found.ipv4_mapped or found.sixtofour):
-            found = found.ipv4_mapped or found.sixtofour
+        if found.version == 6:
+            found = _inner(found) or found
         if any(found in network for network in self._allowed if network.version == found.version):
             return False
         return not found.is_global or found.is_multicast
+
+
+def _inner(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
+    """The IPv4 address that packets to this one end up at: mapped, 6to4 or NAT64."""
+    if address in _NAT64:
+        return ipaddress.IPv4Address(address.packed[-4:])
+    return address.ipv4_mapped or address.sixtofour
 
 
 class _GuardedResolver(AbstractResolver):
@@ -102,7 +113,7 @@ class _Refused(OSError):
 
 
 class AddressRefused(Unavailable):
-    """The guard lets no request go to that host."""
+    """No request can go there, ever: the guard refuses the host, or it is no host."""
 
 
 class HttpClient:
@@ -137,7 +148,7 @@ class HttpClient:
             self._session = aiohttp.ClientSession(
                 connector=connector,
                 cookie_jar=aiohttp.DummyCookieJar(),
-                timeout=aiohttp.ClientTimeout(total=self._seconds, connect=min(self._seconds, 10.0)),
+                timeout=aiohttp.ClientTimeout(total=self._seconds, sock_connect=min(self._seconds, _CONNECT)),
                 skip_auto_headers=("Accept-Encoding", "User-Agent"),
                 headers={"User-Agent": "headrace"},
             )
@@ -147,30 +158,41 @@ class HttpClient:
         if session is not None:
             await session.close()
 
-    async def send(self, method: str, url: URL, headers: Mapping[str, str], body: bytes | None = None) -> Answer:
-        """One request; Unavailable where no whole answer comes, AddressRefused where the guard says no."""
+    async def send(
+        self,
+        method: str,
+        url: URL,
+        headers: Mapping[str, str],
+        body: bytes | None = None,
+        *,
+        name: str | None = None,
+    ) -> Answer:
+        """One request; Unavailable where no whole answer comes, AddressRefused where none ever can.
+
+        ``name`` stands for the address in messages, where its path is not to be shown.
+        """
         session = self._session
         if session is None:
             raise Unavailable("the HTTP client is not open")
-        self._check(url)
+        self._check(url, name)
         try:
             async with session.request(method, url, data=body, headers=headers, allow_redirects=False) as response:
                 return Answer(response.status, response.headers, await _body(response))
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             reason = _reason(error, self._seconds)
-            kind = AddressRefused if isinstance(_cause(error), _Refused) else Unavailable
-            raise kind(f"{shown(url)}: {reason}") from None
+            never = isinstance(_cause(error), _Refused | aiohttp.InvalidURL)
+            raise (AddressRefused if never else Unavailable)(f"{name or shown(url)}: {reason}") from None
 
-    def _check(self, url: URL) -> None:
-        """Host names are checked when they are resolved; an address in the URL is not resolved."""
+    def _check(self, url: URL, name: str | None) -> None:
+        """Host names are checked when they are resolved; what looks like an address is not resolved."""
         host = url.host or ""
         if self._guard is not None and (":" in host or host.replace(".", "").isdigit()):
             try:
                 refused = self._guard.refuses(host)
-            except ValueError:  # no address after all: the resolver says what it is
-                return
+            except ValueError:
+                raise AddressRefused(f"{name or shown(url)}: {host} is no address") from None
             if refused:
-                raise AddressRefused(f"{shown(url)}: {host} is a private address")
+                raise AddressRefused(f"{name or shown(url)}: {host} is a private address")
 
 
 async def _body(response: aiohttp.ClientResponse) -> bytes:
@@ -185,6 +207,12 @@ async def _body(response: aiohttp.ClientResponse) -> bytes:
             response.close()
             break
     return b"".join(parts)[:_MAX_ANSWER]
+
+
+def gzipped(body: bytes) -> bytes:
+    """``body`` as ``Content-Encoding: gzip`` has it, at the level that costs least."""
+    packer = zlib.compressobj(1, zlib.DEFLATED, 31)
+    return packer.compress(body) + packer.flush()
 
 
 def shown(url: URL) -> str:
