@@ -46,10 +46,7 @@ def find(connection: Connection, settings: TableSettings, schemas: Sequence[Sche
     None where it is missing and will be made, but not now (``make`` is False).
     """
     inspector = sa.inspect(connection)
-    there = inspector.has_table(settings.name, settings.schema) or settings.name in inspector.get_view_names(
-        settings.schema
-    )
-    if not there:
+    if not inspector.has_table(settings.name, settings.schema):  # nor a view
         if not settings.create:
             raise Unavailable(
                 f"table {settings.title} does not exist: create it, or set create_table = true to have it made"

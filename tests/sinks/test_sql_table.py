@@ -1,0 +1,235 @@
+"""The sql sink before the first row: settings, the check of the schema, statements, hypertables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from core.errors import ConfigError, Rejected, Unavailable
+from core.message import Schema, Type
+from sinks.sql import create
+from sinks.sql.create import CREATE_HYPERTABLE, CREATE_HYPERTABLE_OF_CHUNKS
+from tests.sinks.test_sql import METER, batch, database, make, opened, query
+
+STATEMENT = "INSERT INTO meter (station, soc, raw) VALUES (upper(:station), :soc + 1, :kw)"
+POSTGRESQL = "postgresql://u@127.0.0.1:1/db"
+
+
+# -- the live schema -----------------------------------------------------------------------------------------------
+
+
+async def test_all_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
+    with database(tmp_path) as connection:
+        connection.execute("CREATE TABLE meter (station INTEGER, power REAL, site TEXT NOT NULL, soc BLOB)")
+    sink = make(tmp_path, {"write": "upsert", "key": ["station"]}, METER)
+    for attempt in (sink.open, sink.check):
+        with pytest.raises(Unavailable) as caught:
+            await attempt()
+        text = str(caught.value)
+        assert "table meter does not suit the rules: (1)" in text
+        assert "has 'station' as INTEGER, and the rule yields 'station' as TEXT. CAST it" in text
+        assert "has no column 'kw'" in text
+        assert "has the column 'site' NOT NULL without a DEFAULT" in text
+        assert "no primary key or unique index on (station)" in text
+        assert "(4)" in text
+        assert "(5)" not in text
+    await sink.close()
+
+
+async def test_columns_that_fill_themselves_need_no_rule(tmp_path: Path) -> None:
+    with database(tmp_path) as connection:
+        connection.execute(
+            "CREATE TABLE meter (id INTEGER PRIMARY KEY NOT NULL, at TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP,"
+            " station TEXT, kw REAL, soc INTEGER, twice REAL NOT NULL GENERATED ALWAYS AS (kw * 2))"
+        )
+    async with opened(tmp_path, {}, METER) as sink:
+        await sink.write(batch(("a", 1.5, 1)))
+    assert query(tmp_path, "SELECT id, station, twice FROM meter") == [(1, "a", 3.0)]
+    generated = Schema(("station", "twice"), (Type.TEXT, Type.DOUBLE))
+    sink = make(tmp_path, {}, generated)
+    with pytest.raises(Unavailable, match="makes the values of column 'twice' itself"):
+        await sink.open()
+    await sink.close()
+
+
+async def test_a_check_makes_nothing(tmp_path: Path) -> None:
+    await make(tmp_path, {"create_table": True}, METER).check()
+    with pytest.raises(Unavailable, match=r"h\.db does not exist, and so no table in it"):
+        await make(tmp_path, {}, METER).check()
+    assert list(tmp_path.iterdir()) == []
+    query(tmp_path, "SELECT 1")
+    await make(tmp_path, {"create_table": True}, METER).check()
+    with pytest.raises(Unavailable, match="table meter does not exist: create it, or set create_table"):
+        await make(tmp_path, {}, METER).check()
+    assert query(tmp_path, "SELECT name FROM sqlite_master") == []
+
+
+async def test_rows_of_a_rule_that_does_not_suit_wait(tmp_path: Path) -> None:
+    """A rule with a `*` shows its columns with its rows: the table is at fault, not the rows."""
+    async with opened(tmp_path, {"create_table": True}, METER) as sink:
+        other = Schema(("station", "voltage"), (Type.TEXT, Type.DOUBLE))
+        with pytest.raises(Unavailable, match="has no column 'voltage'"):
+            await sink.write(batch(("a", 230.0), schema=other))
+        with database(tmp_path) as connection:
+            connection.execute("ALTER TABLE meter ADD COLUMN voltage REAL")
+        await sink.write(batch(("a", 230.0), schema=other))
+    assert query(tmp_path, "SELECT station, kw, voltage FROM meter") == [("a", None, 230.0)]
+
+
+async def test_a_view_with_a_trigger_takes_rows(tmp_path: Path) -> None:
+    with database(tmp_path) as connection:
+        connection.execute("CREATE TABLE real_one (station, kw, soc)")
+        connection.execute("CREATE VIEW meter AS SELECT * FROM real_one")
+        connection.execute(
+            "CREATE TRIGGER t INSTEAD OF INSERT ON meter BEGIN INSERT INTO real_one VALUES (new.station, 0, 0); END"
+        )
+    async with opened(tmp_path, {}, METER) as sink:
+        await sink.write(batch(("a", 1.0, 1)))
+    assert query(tmp_path, "SELECT * FROM real_one") == [("a", 0, 0)]
+
+
+# -- statements ----------------------------------------------------------------------------------------------------
+
+
+async def test_a_statement_takes_the_columns_it_names(tmp_path: Path) -> None:
+    with database(tmp_path) as connection:
+        connection.execute("CREATE TABLE meter (station TEXT, soc INTEGER CHECK (soc < 100), raw)")
+    async with opened(tmp_path, {"table": None, "statement": STATEMENT}, METER) as sink:
+        await sink.write(batch(("a", 1.5, 1), ("b", {"x": [1]}, 2)))
+        with pytest.raises(Rejected, match="CHECK constraint failed") as caught:
+            await sink.write(batch(("c", 1.0, 3), ("d", 1.0, 500)))
+        assert [index for index, _ in caught.value.rows] == [1]
+    rows = query(tmp_path, "SELECT * FROM meter")
+    assert rows == [("A", 2, 1.5), ("B", 3, '{"x":[1]}'), ("C", 4, 1.0)]
+
+
+async def test_a_statement_may_use_a_column_twice_or_one_only(tmp_path: Path) -> None:
+    schema = Schema(("station", "at"), (Type.TEXT, Type.TIMESTAMP))
+    with database(tmp_path) as connection:
+        connection.execute("CREATE TABLE meter (station TEXT, seen)")
+    twice = "INSERT INTO meter VALUES (:station, :at || ' ' || :station || '\\:x')"
+    async with opened(tmp_path, {"table": None, "statement": twice}, schema) as sink:
+        await sink.write(batch(("a", 0), schema=schema))
+    one = "DELETE FROM meter WHERE station = :station"
+    async with opened(tmp_path, {"table": None, "statement": one}, schema) as sink:
+        assert query(tmp_path, "SELECT * FROM meter") == [("a", "1970-01-01 00:00:00.000000 a:x")]
+        await sink.write(batch(("a", 0), schema=schema))
+    assert query(tmp_path, "SELECT * FROM meter") == []
+
+
+async def test_a_statement_about_a_table_that_is_not_there_is_unavailable(tmp_path: Path) -> None:
+    async with opened(tmp_path, {"table": None, "statement": STATEMENT}) as sink:
+        with pytest.raises(Unavailable, match="no such table: meter"):
+            await sink.write(batch(("a", 1.0, 1)))
+        with pytest.raises(Unavailable, match="yields no column 'station' for the statement, only x"):
+            await sink.write(batch((1,), schema=Schema(("x",), (Type.BIGINT,))))
+
+
+# -- settings ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"table": None}, "table: missing"),
+        ({"statement": STATEMENT}, "table: does not go together with statement"),
+        ({"table": None, "statement": STATEMENT, "write": "ignore"}, "write: does not go together with statement"),
+        ({"table": None, "statement": STATEMENT, "key": ["station"]}, "key: does not go together with statement"),
+        ({"table": None, "statement": STATEMENT, "create_table": True}, "create_table: does not go together"),
+        ({"table": None, "statement": STATEMENT, "columns": {"kw": "x"}}, "columns: does not go together"),
+        ({"table": None, "statement": "DELETE FROM meter"}, "statement: has no parameter like :station"),
+        (
+            {"table": None, "statement": "INSERT INTO meter VALUES (:staton)"},
+            r"statement: no rule yields 'staton' \(did you mean 'station'\?\)",
+        ),
+        ({"hypertable": True}, "hypertable: only TimescaleDB has them"),
+    ],
+)
+def test_wrong_settings(tmp_path: Path, config: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        make(tmp_path, config, METER)
+
+
+TIMED = Schema(("station", "ts", "power"), (Type.TEXT, Type.TIMESTAMP, Type.DOUBLE))
+
+
+@pytest.mark.parametrize(
+    ("config", "schema", "message"),
+    [
+        ({"create_table": False}, TIMED, "hypertable: needs create_table = true"),
+        ({}, METER, "hypertable: no rule yields a TIMESTAMP column"),
+        ({"hypertable": {"time": "at"}}, TIMED, "hypertable.time: no rule yields 'at'; they yield station, ts, power"),
+        ({"key": ["station"]}, TIMED, "key: a hypertable's key must have its time column 'ts' in it"),
+    ],
+)
+def test_wrong_hypertables(tmp_path: Path, config: dict[str, Any], schema: Schema, message: str) -> None:
+    pytest.importorskip("psycopg")
+    with pytest.raises(ConfigError, match=message):
+        make(tmp_path, {"create_table": True, "hypertable": True, **config}, schema, url=POSTGRESQL)
+
+
+# -- hypertables ---------------------------------------------------------------------------------------------------
+
+
+class Recorder:
+    """A PostgreSQL connection that answers nothing and keeps what it was asked."""
+
+    def __init__(self, *, extension: bool = True) -> None:
+        from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
+
+        self.dialect = PGDialect_psycopg()
+        self.extension = extension
+        self.asked: list[tuple[str, dict[str, Any]]] = []
+
+    def execute(self, statement: Any, values: dict[str, Any] | None = None) -> Any:
+        text = statement.text if isinstance(statement, sa.TextClause) else str(statement.compile(dialect=self.dialect))
+        self.asked.append((text, values or {}))
+        return self
+
+    def first(self) -> Any:
+        return (1,) if self.extension else None
+
+    def commit(self) -> None:
+        self.asked.append(("COMMIT", {}))
+
+
+@pytest.mark.parametrize(
+    ("hypertable", "statement", "values"),
+    [
+        (True, CREATE_HYPERTABLE, {"table": '"ops"."meter"', "time": "ts"}),
+        (
+            {"time": "ts", "chunk": "7d"},
+            CREATE_HYPERTABLE_OF_CHUNKS,
+            {"table": '"ops"."meter"', "time": "ts", "chunk": "604800000000 microseconds"},
+        ),
+    ],
+)
+def test_the_statements_of_a_hypertable(
+    tmp_path: Path, hypertable: Any, statement: Any, values: dict[str, str]
+) -> None:
+    sink = make(
+        tmp_path,
+        {"schema": "ops", "create_table": True, "hypertable": hypertable, "key": ["station", "ts"]},
+        TIMED,
+        url=POSTGRESQL,
+    )
+    assert sink._table is not None
+    connection: Any = Recorder()
+    create.create_table(connection, sink._table, dict(zip(TIMED.names, TIMED.types, strict=True)))
+    asked, made, split, end = connection.asked
+    assert asked[0] == create.HAS_TIMESCALEDB.text
+    assert "CREATE TABLE IF NOT EXISTS ops.meter" in made[0]
+    assert split == (statement.text, values)
+    assert end[0] == "COMMIT"  # one transaction: no plain table is left behind
+
+
+def test_a_database_without_timescaledb_says_what_to_do(tmp_path: Path) -> None:
+    sink = make(tmp_path, {"create_table": True, "hypertable": True}, TIMED, url=POSTGRESQL)
+    assert sink._table is not None
+    connection: Any = Recorder(extension=False)
+    with pytest.raises(Unavailable, match="CREATE EXTENSION timescaledb"):
+        create.create_table(connection, sink._table, {"ts": Type.TIMESTAMP})
+    assert len(connection.asked) == 1
