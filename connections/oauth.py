@@ -8,6 +8,7 @@ is part of any message.
 from __future__ import annotations
 
 import base64
+import ssl
 import threading
 import time
 import urllib.error
@@ -46,13 +47,19 @@ class Token(msgspec.Struct, frozen=True):
 
 
 class TokenSource:
-    """Tokens for one set of credentials."""
+    """Tokens for one set of credentials; ``context`` says whom to trust where that is not the system's matter."""
 
-    def __init__(self, settings: ClientCredentials) -> None:
+    def __init__(self, settings: ClientCredentials, context: ssl.SSLContext | None = None) -> None:
         self._settings = settings
+        self._context = context
         self._lock = threading.Lock()
         self._token: Token | None = None
         self._good_until = 0.0
+
+    def held(self) -> Token | None:
+        """The token that :meth:`token` would give without asking anybody, if there is one; never blocks."""
+        token = self._token
+        return token if token is not None and time.time() < self._good_until else None
 
     def token(self, *, refused: str | None = None) -> Token:
         """A token that is good for a while, other than ``refused``; Unavailable with the reason where none is given."""
@@ -86,7 +93,7 @@ class TokenSource:
         parts = urllib.parse.urlsplit(settings.token_url)
         where = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
         try:
-            with urllib.request.urlopen(request, timeout=_TIMEOUT) as response:  # noqa: S310
+            with urllib.request.urlopen(request, timeout=_TIMEOUT, context=self._context) as response:  # noqa: S310
                 answer = msgspec.json.decode(response.read(_MAX_ANSWER))
         except urllib.error.HTTPError as error:
             raise Unavailable(f"{where} gives no token: {error.code} {_reason(error)}") from None

@@ -38,7 +38,7 @@ LAWS: Final = {
     "broker": law("msgspec core", lazy="argon2"),
     "rules": law("msgspec core formats sqlglot"),
     "connections": law("msgspec core", lazy="aiohttp confluent_kafka kafka paho psycopg pymysql sqlalchemy yarl"),
-    "sinks": law("msgspec core formats connections", lazy="aiohttp pyarrow sqlalchemy psycopg pymysql zstandard"),
+    "sinks": law("msgspec core formats connections", lazy="aiohttp pyarrow sqlalchemy psycopg pymysql yarl zstandard"),
     "gateways": law("msgspec core formats connections"),
     "headrace": law(
         "msgspec core formats broker connections rules sinks gateways prometheus_client starlette uvicorn",
@@ -49,6 +49,7 @@ LAWS: Final = {
 # Files of one destination, reached only through its entry point: loading them is the first use of their driver, so
 # it may stand at their top. Nothing else may import them at its top, or the driver would be loaded for everyone.
 DRIVER_FILES: Final = {
+    "connections/http.py": frozenset({"aiohttp", "yarl"}),
     "connections/http_client.py": frozenset({"aiohttp", "yarl"}),
     "connections/influxdb.py": frozenset({"aiohttp", "yarl"}),
     "connections/kafka/confluent.py": frozenset({"confluent_kafka"}),
@@ -57,6 +58,7 @@ DRIVER_FILES: Final = {
     "connections/mqtt/driver.py": frozenset({"paho"}),
     "connections/sql/*.py": frozenset({"sqlalchemy"}),
     "sinks/file/parquet.py": frozenset({"pyarrow"}),
+    "sinks/http/*.py": frozenset({"aiohttp", "yarl"}),
     "sinks/influxdb/sink.py": frozenset({"aiohttp", "yarl"}),
     "sinks/sql/*.py": frozenset({"sqlalchemy"}),
 }

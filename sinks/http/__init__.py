@@ -1,0 +1,1 @@
+"""The http sink: rows as requests."""
