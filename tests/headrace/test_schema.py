@@ -40,7 +40,8 @@ def test_values_with_units_and_secrets() -> None:
         for sink in built["properties"]["sinks"]["additionalProperties"]["anyOf"]
         if sink["properties"]["type"]["const"] == "sql"
     ]
-    assert inline["required"] == ["type", "table", "url"]
-    assert connected["required"] == ["connection", "table"]
+    assert inline["required"] == ["type", "url"]
+    assert connected["required"] == ["connection"]
     assert "url" not in connected["properties"]
+    assert connected["properties"]["write"]["enum"] == ["insert", "upsert", "ignore"]
     assert built["properties"]["inbox"]["properties"]["max_messages"]["minimum"] == 1
