@@ -254,6 +254,7 @@ class HttpConnection(Connection):
 
     async def check(self) -> str:
         twin = HttpConnection(self.config, self.context)  # pools of its own: the shared ones come and go with the users
+        twin._tokens = self._tokens  # or every check would have a new one made
         try:
             await twin.open()
             return await twin.ask()

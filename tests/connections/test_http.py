@@ -140,6 +140,26 @@ async def test_tokens_that_end_are_fetched_anew() -> None:
     assert seen == sorted(seen, key=lambda text: int(text.removeprefix("Bearer t")))
 
 
+async def test_checks_take_the_token_that_is_there() -> None:
+    fetched, seen = [], []
+
+    async def handle(request: web.Request) -> web.Response:
+        if request.path == "/token":
+            fetched.append(f"t{len(fetched)}")
+            return web.json_response({"access_token": fetched[-1], "expires_in": 600})
+        seen.append(request.headers["Authorization"])
+        return web.Response()
+
+    async with serving(handle) as url:
+        auth = {"type": "oauth2", "token_url": f"{url}token", "client_id": "me", "client_secret": "hunter2"}
+        connection = make(base_url=str(url), auth=auth)
+        await connection.check()
+        async with opened(connection):
+            await connection.send("GET", url, {})
+            await connection.check()
+    assert (fetched, seen) == (["t0"], ["Bearer t0"] * 3)
+
+
 async def test_tokens_that_are_refused() -> None:
     fetched: list[str] = []
 
