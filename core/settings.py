@@ -153,10 +153,10 @@ class Secret:
 
 
 def mask_urls(text: str) -> str:
-    """``text`` with the passwords and tokens of the URLs in it masked."""
-    if "://" not in text:
-        return text
-    return _URL_SECRET.sub(rf"\1{MASK}", _URL_PASSWORD.sub(rf"\1{MASK}", text))
+    """``text`` with the passwords and tokens of the URLs in it masked; relative ones too."""
+    if "://" in text:
+        text = _URL_PASSWORD.sub(rf"\1{MASK}", text)
+    return _URL_SECRET.sub(rf"\1{MASK}", text) if "=" in text else text
 
 
 def decode_hook(kind: type[Any], value: Any) -> Any:

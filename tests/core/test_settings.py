@@ -189,6 +189,7 @@ def test_where_a_secret_comes_from_may_be_shown() -> None:
         ),
         ("https://x/?access_token=hunter2&a=1#b", "https://x/?access_token=***&a=1#b"),
         ("https://x/?a=1&apikey=hunter2", "https://x/?a=1&apikey=***"),
+        ("hook?a=1&sig=hunter2", "hook?a=1&sig=***"),
         ("https://host:80/a@b:c@d", "https://host:80/a@b:c@d"),
         ("sqlite:///data/x.db", "sqlite:///data/x.db"),
         ("user:password@host is no URL", "user:password@host is no URL"),

@@ -1,7 +1,7 @@
 """No secret of a configuration that is full of them is ever shown: not in logs, errors, metrics, /readyz or /config.
 
-Every setting of type Secret of every installed connection, sink and auth provider has to be in a sample below. Nobody
-answers at the samples' addresses, so that every connection and sink has an error to show.
+Every setting of type Secret of every installed connection, sink, source and auth provider has to be in a sample below.
+Nobody answers at the samples' addresses, so that every connection and sink has an error to show.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from core.settings import Secret
 from headrace.config import Config, parse, provider_types
-from headrace.endpoints import connection_types, sink_types
+from headrace.endpoints import connection_types, sink_types, source_types
 from tests.headrace.live import Client, Folder, Headrace
 
 SECRET = "hunter2-4711"
@@ -50,6 +50,12 @@ SAMPLES = {
         "sql", f'url = "postgresql://me:{SECRET}@127.0.0.1:1/x?connect_timeout=5"', 'table = "t"', "psycopg"
     ),
     "mariadb": Sample("sql", 'url = { env = "MARIADB_URL" }', 'table = "t"', "pymysql"),
+    "apart": Sample(
+        "sql",
+        f'url = "postgresql://127.0.0.1:1/x?connect_timeout=5"\nuser = "me"\npassword = "{SECRET}"',
+        'table = "t"',
+        "psycopg",
+    ),
     "plain": Sample(
         "kafka",
         f"""\
@@ -95,6 +101,41 @@ client_id = "me"
 client_secret = "{SECRET}" """,
         'topic = "t"',
         "kafka",
+    ),
+    "hook": Sample(
+        "http",
+        f"""\
+base_url = "https://127.0.0.1:1/services"
+secret_path = "{SECRET}"
+auth = {{ type = "bearer", token = "{SECRET}" }}
+secret_headers = {{ X-Api-Key = "{SECRET}" }}
+tls = {{ cert = "client.pem", key = "client.key", key_password = {{ file = "password" }} }}""",
+        f'url = "a?api_key={SECRET}"\nheaders = {{ X-Token = "{SECRET}" }}',
+    ),
+    "basic": Sample(
+        "http",
+        f'base_url = "http://127.0.0.1:1"\nauth = {{ type = "basic", user = "me", password = "{SECRET}" }}',
+        "",
+    ),
+    "oauth2": Sample(
+        "http",
+        f"""\
+base_url = "http://127.0.0.1:1"
+
+[connections.oauth2.auth]
+type = "oauth2"
+token_url = "http://127.0.0.1:1/token"
+client_id = "me"
+client_secret = "{SECRET}" """,
+        "",
+    ),
+    "influxdb": Sample(
+        "influxdb", f'url = "http://127.0.0.1:1"\nbucket = "b"\ntoken = "{SECRET}"', 'measurement = "m"'
+    ),
+    "influxdb1": Sample(
+        "influxdb",
+        f'url = "http://127.0.0.1:1"\napi = "v1"\ndatabase = "d"\nuser = "me"\npassword = "{SECRET}"',
+        'measurement = "m"',
     ),
 }
 
@@ -172,7 +213,7 @@ def decoded(folder: Path, samples: dict[str, Sample]) -> Config:
 
 def test_every_setting_that_is_a_secret_is_in_a_sample(tmp_path: Path) -> None:
     lay_out(tmp_path, SAMPLES)
-    registries: list[Any] = [connection_types(), sink_types(), provider_types()]
+    registries: list[Any] = [connection_types(), sink_types(), source_types(), provider_types()]
     seen: set[Any] = set()
     wanted = {
         secret
