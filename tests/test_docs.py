@@ -1,7 +1,8 @@
 """The documentation is true: links lead somewhere, commands exist, files in it are right.
 
 A code block with a title (```` ```toml title="headrace.toml" ````) is a whole file. The titled files of a page are
-laid out in a folder in their order, later ones replacing earlier ones, and checked as `headrace check` would.
+laid out in a folder in their order, later ones replacing earlier ones, and checked as `headrace check` would, with the
+environment that the `$ export NAME=value` lines of its console blocks make.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ _BLOCK = re.compile(
 )
 _LINK = re.compile(r"(?<!!)\[[^\]\[]*(?:\[[^\]]*\][^\]\[]*)?\]\(([^)\s]+)\)")
 _HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
+_EXPORT = re.compile(r"^\$ export (\w+)=(\S+)", re.MULTILINE)
 _INLINE_COMMAND = re.compile(r"`headrace ([a-z]+)\b")
 
 
@@ -109,9 +111,14 @@ def test_commands_exist(page: Path):
 
 
 @pytest.mark.parametrize("page", GUIDES, ids=name_of)
-def test_settings_and_rules_are_right(page: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_settings_and_rules_are_right(
+    page: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
     files = 0
     for block in blocks(page):
+        if block.language == "console":
+            for name, value in _EXPORT.findall(block.text):
+                monkeypatch.setenv(name, value)
         if block.language == "toml":
             tomllib.loads(block.text)
         if block.title is None or block.language not in ("toml", "sql"):
