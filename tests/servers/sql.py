@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
 import subprocess
 from collections.abc import Sequence
@@ -37,6 +39,27 @@ class Postgresql(Server):
         options = ["listen_addresses=127.0.0.1", f"unix_socket_directories={self.folder}", "fsync=off"]
         settings = [part for option in options for part in ("-c", option)]
         return [self._program("postgres"), "-D", str(self.folder / "data"), "-p", str(self.port), *settings]
+
+    def kill(self) -> None:
+        self._signal_sessions(signal.SIGKILL)
+        super().kill()
+
+    def pause(self) -> None:
+        super().pause()  # first, or it makes new sessions
+        self._signal_sessions(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self._signal_sessions(signal.SIGCONT)
+        super().resume()
+
+    def _signal_sessions(self, number: signal.Signals) -> None:
+        """Every session is a process of its own, with a process group of its own."""
+        if self.process is None:
+            return
+        children = subprocess.run(["pgrep", "-P", str(self.process.pid)], stdout=subprocess.PIPE, timeout=10)
+        for child in children.stdout.split():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(child), number)
 
     def ready(self) -> bool:
         command = [self._program("pg_isready"), "-q", "-h", self.host, "-p", str(self.port)]
