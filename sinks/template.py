@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from operator import itemgetter
@@ -38,6 +39,18 @@ def render_value(value: Any) -> bytes:
         whole, dot, decimals = f"{value:.10f}".partition(".")
         return f"{whole}{dot}{decimals.rstrip('0') or '0'}".encode() if dot else whole.encode()
     return encode_document(value)
+
+
+def json_value(value: Any) -> bytes:
+    """One value as JSON: a text that is JSON as it is, another one quoted; null for what is missing or no number."""
+    if isinstance(value, str | bytes):
+        try:
+            decode_document(value)
+        except (msgspec.DecodeError, UnicodeError, RecursionError):
+            return encode_document(value)
+    elif isinstance(value, Missing) or (isinstance(value, float) and not math.isfinite(value)):
+        return b"null"
+    return render_value(value)
 
 
 def _step(value: Any, key: str) -> Any:
@@ -90,6 +103,20 @@ class Template:
 
         return nullable
 
+    def bind_json(self, schema: Schema) -> Renderer:
+        """As :meth:`bind`, for a single placeholder that stands where JSON has a value: see :func:`json_value`."""
+        render = self.bind(schema)
+        value_of = self.bind_value(schema)
+        if value_of is None:
+            return render  # the whole row: JSON already
+        instant = _is_instant(str(self._parts[0]), schema)
+
+        def value(row: Row) -> bytes:
+            found = value_of(row)
+            return b'"%b"' % render(row) if instant and type(found) is int else json_value(found)
+
+        return value
+
     def bind(self, schema: Schema) -> Renderer:
         """A function that renders rows of ``schema``; PayloadError for a value that has no text."""
         if self.constant is not None:
@@ -125,7 +152,7 @@ class Template:
         if not part:
             return row_encoder(schema)
         value_of = cls._value(part, schema)
-        if part in schema.names and schema.types[schema.names.index(part)] is Type.TIMESTAMP:
+        if _is_instant(part, schema):
 
             def instant(row: Row) -> bytes:
                 value = value_of(row)
@@ -133,3 +160,7 @@ class Template:
 
             return instant
         return lambda row: render_value(value_of(row))
+
+
+def _is_instant(name: str, schema: Schema) -> bool:
+    return name in schema.names and schema.types[schema.names.index(name)] is Type.TIMESTAMP

@@ -19,9 +19,11 @@ class Config(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=Tr
     send: Literal["row", "json_array", "ndjson"] = "row"
     """A request per row, or one for all rows of a batch that have the same address and headers."""
     body: str | None = None
-    """The body, or its part for one row; else the whole row as a JSON object (nothing with GET and DELETE)."""
+    """The body, or its part for one row; else the whole row as a JSON object (nothing with GET and DELETE). In
+    JSON, values are escaped within the quotes of a text, and are JSON values of their own elsewhere."""
     content_type: str | None = None
-    """Else ``application/json``, or ``application/x-ndjson``."""
+    """Else ``application/json``, or ``application/x-ndjson``. With one that has no ``json`` in it ``body`` is a plain
+    text."""
     headers: dict[str, str] = msgspec.field(default_factory=dict)
     """Name = text. A header whose value is null is left out."""
     idempotency_key: str | None = None

@@ -14,7 +14,7 @@ from connections.http import HEADER_NAME, HEADER_VALUE
 from connections.http_client import gzipped
 from core.errors import ConfigError, PayloadError
 from core.message import Row, Schema
-from sinks.encoding import row_encoder
+from sinks.http.body import Body
 from sinks.http.config import Config
 from sinks.http.url import UrlTemplate
 from sinks.template import Template
@@ -59,13 +59,12 @@ class Encoder:
         self._together = config.send != "row"
         self.url = UrlTemplate(config.url, base)
         self._check(config, taken)
-        self._body = None if config.body is None else Template(config.body)
         self._has_body = config.body is not None or config.method not in ("GET", "DELETE")
+        self._body = Body(config)
         self._headers = [(name, Template(text)) for name, text in config.headers.items()]
         if config.idempotency_key not in (None, "auto"):
             self._headers.append((_KEY, Template(str(config.idempotency_key))))
-        media = "application/x-ndjson" if config.send == "ndjson" else "application/json"
-        self._fixed = {"Content-Type": config.content_type or media} if self._has_body else {}
+        self._fixed = {"Content-Type": self._body.content_type} if self._has_body else {}
         if config.gzip and self._has_body:
             self._fixed["Content-Encoding"] = "gzip"
 
@@ -95,7 +94,7 @@ class Encoder:
     def bind(self, schema: Schema) -> Encode:
         """A function that makes the requests for rows, and names the rows that can have none with the reason."""
         url, constant = self.url.bind(schema), self.url.constant
-        part = self._part(schema)
+        part = self._body.bind(schema) if self._has_body else lambda _: b""
         headers = [(name, template.bind_nullable(schema)) for name, template in self._headers]
 
         def of_row(row: Row) -> tuple[URL, Headers, bytes]:
@@ -116,21 +115,6 @@ class Encoder:
                 return one_by_one(rows)
 
         return all_at_once
-
-    def _part(self, schema: Schema) -> Callable[[Row], bytes]:
-        if not self._has_body:
-            return lambda _: b""
-        render = row_encoder(schema) if self._body is None else self._body.bind(schema)
-        if self._config.send != "ndjson" or self._body is None:
-            return render
-
-        def line(row: Row) -> bytes:
-            text = render(row)
-            if b"\n" in text:
-                raise PayloadError("its line has a line break", "http")
-            return text
-
-        return line
 
     def finish(self, request: Request, key: str) -> tuple[dict[str, str], bytes | None]:
         """The headers and the body of a request of the batch ``key``."""
