@@ -111,7 +111,9 @@ class Parquet(FileFormat):
                 cells = [None if cell is None else convert(cell) for cell in cells]
             try:
                 arrays.append(pa.array(cells, field.type))
-            except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+            except OverflowError as error:
+                raise PayloadError(f"column {field.name!r}: an integer beyond 64 bits", "parquet") from error
+            except (pa.ArrowException, TypeError, ValueError) as error:
                 raise PayloadError(f"column {field.name!r}: {error}", "parquet") from error
         encoded: bytes = pa.record_batch(arrays, schema=self._schema).serialize().to_pybytes()
         return encoded

@@ -23,7 +23,7 @@ _TYPES: Final[dict[Type, sa.types.TypeEngine[Any]]] = {
     Type.BOOLEAN: sa.Boolean(),
     Type.BIGINT: sa.BigInteger(),
     Type.DOUBLE: sa.Double(),
-    Type.DECIMAL: sa.Numeric().with_variant(mysql.NUMERIC(38, 12), "mysql", "mariadb"),
+    Type.DECIMAL: sa.Numeric().with_variant(mysql.NUMERIC(65, 30), "mysql", "mariadb"),  # the most there is
     Type.TEXT: _TEXT,
     Type.BYTES: sa.LargeBinary().with_variant(mysql.LONGBLOB(), "mysql", "mariadb"),
     Type.TIMESTAMP: sa.DateTime(timezone=True).with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb"),

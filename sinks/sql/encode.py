@@ -7,13 +7,15 @@ in the tables below; everything that is not listed goes to the driver as it is.
 Common to all: MISSING is NULL, lists and objects are JSON text, DECIMAL keeps its digits. What the column decides:
 a text column takes numbers and booleans as JSON writes them, a JSON column takes JSON of everything, a time column
 takes TIMESTAMPs and RFC 3339 texts as the database's own instants, an integer column takes whole numbers only (the
-databases would round others in silence), a BLOB column of SQLite takes anything unchanged (it has no type affinity),
-other columns of bytes take texts as UTF-8. What PostgreSQL gets as text (COPY) is in ``postgresql``.
+databases would round others in silence), a NUMERIC column of SQLite only decimals that its numbers keep (for the
+same reason), a BLOB column of SQLite takes anything unchanged (it has no type affinity), other columns of bytes take
+texts as UTF-8. What PostgreSQL gets as text (COPY) is in ``postgresql``.
 """
 
 from __future__ import annotations
 
 import enum
+import math
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -37,6 +39,7 @@ class Kind(enum.Enum):
     TEXT = enum.auto()
     INTEGER = enum.auto()
     NUMBER = enum.auto()
+    DOUBLE = enum.auto()
     BOOLEAN = enum.auto()
     BYTES = enum.auto()
     INSTANT = enum.auto()
@@ -72,12 +75,16 @@ _KINDS: Final[tuple[tuple[type[t.TypeEngine[Any]], Kind], ...]] = (
     (t.Enum, Kind.OTHER),
     (t.String, Kind.TEXT),
     (t.Integer, Kind.INTEGER),
+    (t.Float, Kind.DOUBLE),
     (t.Numeric, Kind.NUMBER),
     (t.Interval, Kind.INTERVAL),
 )
 
+_INT64: Final = range(-(2**63), 2**63)
+_INT64_DIGITS: Final = 19
+
 _TIMES: Final = frozenset({Kind.INSTANT, Kind.LOCAL_INSTANT, Kind.TEXT_INSTANT})
-_NUMBERS: Final = frozenset({Kind.INTEGER, Kind.NUMBER})
+_NUMBERS: Final = frozenset({Kind.INTEGER, Kind.NUMBER, Kind.DOUBLE})
 _ALWAYS: Final = frozenset({Kind.ANYTHING, Kind.TEXT, Kind.JSON, Kind.OTHER})
 # Where a column that the rule declares so can go at all; single values may still be refused. ANY goes everywhere.
 _FITS: Final[dict[Type, frozenset[Kind]]] = {
@@ -119,6 +126,23 @@ def whole(value: float) -> int:
     if value.is_integer():
         return int(value)
     raise PayloadError(f"{value} is no whole number, and the column takes no other: round it in the rule", "sql")
+
+
+def text_of_float(value: float) -> str:
+    """As JSON writes it, and ``nan``, ``inf`` and ``-inf``, which JSON has not."""
+    return _json(value) if math.isfinite(value) else repr(value)
+
+
+def _sqlite_number(value: Decimal) -> float:
+    """The number of SQLite with just these digits; PayloadError where there is none: it would round in silence."""
+    if value.is_finite():
+        if value.adjusted() < _INT64_DIGITS and value == (number := int(value)) and number in _INT64:
+            return number
+        double = float(value)
+        if value == Decimal(repr(double)):
+            return double
+    way_out = "a TEXT column keeps all digits, CAST(... AS DOUBLE) rounds"
+    raise PayloadError(f"the DECIMAL {value!s:.60} is not among SQLite's numbers: {way_out}", "sql")
 
 
 def text_of_bytes(value: bytes) -> str:
@@ -174,9 +198,10 @@ _INSTANTS: Final[dict[Kind, tuple[Convert, Convert]]] = {
 _ANYWHERE: Final[dict[type, Convert]] = {Missing: _null, dict: _json, list: _json}
 _TABLES: Final[dict[Kind, dict[type, Convert]]] = {
     Kind.ANYTHING: {Decimal: str},
-    Kind.TEXT: {bool: _json, int: str, float: _json, bytes: text_of_bytes, Decimal: str},
+    Kind.TEXT: {bool: _json, int: str, float: text_of_float, bytes: text_of_bytes, Decimal: str},
     Kind.INTEGER: {bool: int, float: whole},
     Kind.NUMBER: {bool: int},
+    Kind.DOUBLE: {bool: int},
     Kind.BOOLEAN: {},
     Kind.BYTES: {str: str.encode, dict: encode_document, list: encode_document},
     Kind.INSTANT: {},
@@ -193,7 +218,7 @@ def converters(kind: Kind, declared: Type, dialect: str) -> dict[type, Convert]:
     """How values of each Python type are converted for a column of ``kind`` that the rule declares as ``declared``."""
     table = _ANYWHERE | _TABLES[kind]
     if dialect == "sqlite":
-        table.setdefault(Decimal, str)
+        table.setdefault(Decimal, _sqlite_number if kind in (Kind.INTEGER, Kind.NUMBER) else str)
         if kind is Kind.INTEGER:  # SQLite keeps a fraction as it is
             del table[float]
     if kind is Kind.ARRAY:

@@ -26,7 +26,7 @@ from core.message import Missing, Row, Type
 from formats.json import encode_document
 from sinks.encoding import instant, rfc3339
 from sinks.sql.config import TableSettings
-from sinks.sql.encode import Kind, convert_column, from_text, local, text_of_bytes, whole
+from sinks.sql.encode import Kind, convert_column, from_text, local, text_of_bytes, text_of_float, whole
 from sinks.sql.writer import Writer
 
 Text = Callable[[Any], str | None]
@@ -127,9 +127,10 @@ _ANYWHERE: Final[dict[type, Text]] = {
     list: _json,
 }
 _TABLES: Final[dict[Kind, dict[type, Text]]] = {
-    Kind.TEXT: {float: _json, bytes: text_of_bytes},
+    Kind.TEXT: {float: text_of_float, bytes: text_of_bytes},
     Kind.INTEGER: {bool: _number, float: lambda value: repr(whole(value))},
     Kind.NUMBER: {bool: _number},
+    Kind.DOUBLE: {bool: _number},
     Kind.BYTES: {
         str: lambda value: _hex(value.encode()),
         dict: lambda value: _hex(encode_document(value)),

@@ -67,6 +67,8 @@ def test_arrays_keep_every_text(rows: list[tuple[str | None]]) -> None:
     [
         (Kind.TEXT, Type.ANY, 7, "7"),
         (Kind.TEXT, Type.ANY, 2.5, "2.5"),
+        (Kind.TEXT, Type.ANY, float("nan"), "nan"),  # and not JSON's null, as a text
+        (Kind.TEXT, Type.DOUBLE, float("-inf"), "-inf"),
         (Kind.TEXT, Type.ANY, True, "true"),
         (Kind.TEXT, Type.BYTES, b"a", "a"),
         (Kind.TEXT, Type.BYTES, b"\xff", '{"$hex":"FF"}'),
@@ -76,8 +78,10 @@ def test_arrays_keep_every_text(rows: list[tuple[str | None]]) -> None:
         (Kind.INTEGER, Type.ANY, True, "1"),
         (Kind.INTEGER, Type.BIGINT, 2**80, str(2**80)),
         (Kind.NUMBER, Type.DECIMAL, Decimal("1.10"), "1.10"),
-        (Kind.NUMBER, Type.DOUBLE, 1e300, "1e+300"),
-        (Kind.NUMBER, Type.DOUBLE, float("nan"), "nan"),
+        (Kind.NUMBER, Type.BOOLEAN, True, "1"),
+        (Kind.DOUBLE, Type.ANY, True, "1"),
+        (Kind.DOUBLE, Type.DOUBLE, 1e300, "1e+300"),
+        (Kind.DOUBLE, Type.DOUBLE, float("nan"), "nan"),
         (Kind.BOOLEAN, Type.BOOLEAN, False, "false"),
         (Kind.BYTES, Type.BYTES, b"\x00\\", "\\x005c"),
         (Kind.BYTES, Type.TEXT, "\\x00", "\\x5c783030"),
@@ -176,3 +180,42 @@ def test_sqlite_keeps_a_fraction_in_an_integer_column_and_mysql_would_round_it()
     assert float not in converters(Kind.INTEGER, Type.DOUBLE, "sqlite")
     with pytest.raises(PayloadError, match="round it in the rule"):
         converters(Kind.INTEGER, Type.DOUBLE, "mysql")[float](1.5)
+
+
+@pytest.mark.parametrize("dialect", ["sqlite", "postgresql", "mysql"])
+def test_a_text_column_gets_no_null_for_a_number_that_json_has_not(dialect: str) -> None:
+    convert = converters(Kind.TEXT, Type.ANY, dialect)[float]
+    assert [convert(value) for value in (1e300, float("nan"), float("inf"))] == ["1e300", "nan", "inf"]
+
+
+@pytest.mark.parametrize("kind", [Kind.NUMBER, Kind.INTEGER])
+@pytest.mark.parametrize(
+    ("digits", "expected"),
+    [
+        ("12.50", 12.5),
+        ("0.1", 0.1),
+        ("-3", -3),
+        ("1E+3", 1000),
+        ("9007199254740993", 2**53 + 1),
+        ("-9223372036854775808", -(2**63)),
+        ("9223372036854775807", 2**63 - 1),
+        ("123456789012.345", 123456789012.345),
+        ("1.123456789012345678", None),
+        ("9223372036854775808", None),
+        ("1E+400", None),
+        ("1E+1000000000", None),
+        ("NaN", None),
+        ("-Infinity", None),
+        ("sNaN", None),
+    ],
+)
+def test_sqlite_has_decimals_as_numbers_that_keep_their_digits(kind: Kind, digits: str, expected: Any) -> None:
+    convert = converters(kind, Type.DECIMAL, "sqlite")[Decimal]
+    if expected is None:
+        with pytest.raises(PayloadError, match="not among SQLite's numbers"):
+            convert(Decimal(digits))
+    else:
+        found = convert(Decimal(digits))
+        assert (found, type(found)) == (expected, type(expected))
+    for other in (Kind.TEXT, Kind.ANYTHING, Kind.DOUBLE):  # the last one is there to round
+        assert converters(other, Type.DECIMAL, "sqlite")[Decimal](Decimal(digits)) == digits
