@@ -141,7 +141,7 @@ def _sqlite_number(value: Decimal) -> float:
         double = float(value)
         if value == Decimal(repr(double)):
             return double
-    way_out = "a TEXT column keeps all digits, CAST(... AS DOUBLE) rounds"
+    way_out = "a TEXT column keeps all digits, a REAL column rounds"
     raise PayloadError(f"the DECIMAL {value!s:.60} is not among SQLite's numbers: {way_out}", "sql")
 
 
