@@ -6,7 +6,7 @@ import struct
 from typing import Any, Final
 
 from core.message import MISSING, Type
-from rules.functions.base import Binary, Category, Int, Refusal, Text, shown
+from rules.functions.base import Binary, Category, Int, Refusal, Text
 from rules.functions.bitstring import BitString, bit_length
 from rules.functions.values import canonical
 
@@ -87,12 +87,11 @@ def _subbits(data: bytes, start: int, length: int, kind: str, signedness: str, e
     ):
         if option not in known:
             raise Refusal(f"{option[:40]!r} is none of {', '.join(known)}")
-    if start < 1 or length < 0:
-        raise Refusal(f"start {shown(start)} must be at least 1 and length {shown(length)} not negative")
     size = bit_length(data)
-    if start > size:
+    if not 1 <= start <= size:
         return MISSING
-    length = min(length, size - start + 1)
+    left = size - start + 1
+    length = min(length, left) if length >= 0 else left
     last = start - 1 + length
     # Only the bytes that hold the wanted bits: a payload of a megabyte must not become one integer.
     offset = len(data) * 8 - size
@@ -124,8 +123,8 @@ def subbits(data: Binary, length: Int) -> Any:
     """The first `length` bits as an unsigned big-endian integer.
 
     More arguments: `start` (1-based bit position, before `length`), a type (`integer`, `float` of 16, 32 or 64 bits,
-    `bits`), `unsigned` or `signed`, `big` or `little`. A length beyond the end takes what is left; a start beyond
-    the end gives undefined."""
+    `bits`), `unsigned` or `signed`, `big` or `little`. A length beyond the end, or a negative one, takes what is
+    left; a start outside of the data gives undefined."""
     return _subbits(data, 1, length, "integer", "unsigned", "big")
 
 

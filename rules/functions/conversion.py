@@ -10,7 +10,7 @@ from typing import Any, Final
 from core.message import Type
 from rules.functions.base import Anything, Binary, Category, Int, Refusal, Text, shown
 from rules.functions.bitstring import BitString
-from rules.functions.values import Document, canonical, float_text, text_of
+from rules.functions.values import Document, canonical, fixed, float_text, text_of
 
 CATEGORY = Category("conversion")
 scalar = CATEGORY.scalar
@@ -61,7 +61,7 @@ def to_float(value: Anything) -> float:
 def _to_float(value: Anything, decimals: Int) -> float:
     """With `decimals` (1 to 253) it is rounded to that many digits behind the point."""
     _check_decimals(decimals, 1)
-    return float(f"{to_float(value):.{decimals}f}")
+    return float(fixed(to_float(value), decimals))
 
 
 def _check_decimals(decimals: int, least: int) -> None:

@@ -68,16 +68,22 @@ def _compress(data: bytes, window: int) -> bytes:
     return compressor.compress(data) + compressor.flush()
 
 
-def _decompress(data: bytes, window: int) -> str | bytes:
+def _stream(data: bytes, window: int, most: int) -> tuple[bytes, bytes]:
+    """What the first compressed stream in ``data`` holds, and what stands behind it."""
     decompressor = zlib.decompressobj(wbits=window)
     try:
-        found = decompressor.decompress(data, MAX_RESULT + 1)
+        found = decompressor.decompress(data, most + 1)
     except zlib.error as error:
         raise Refusal(f"the data cannot be decompressed: {error}") from None
-    check_size(len(found))
+    if len(found) > most:
+        check_size(MAX_RESULT + 1)
     if not decompressor.eof:
         raise Refusal("the compressed data ends too early")
-    return canonical(found)
+    return found, decompressor.unused_data
+
+
+def _decompress(data: bytes, window: int) -> str | bytes:
+    return canonical(_stream(data, window, MAX_RESULT)[0])
 
 
 @scalar(Type.BYTES, ("gunzip(gzip('hello'))", "hello"))
@@ -88,8 +94,15 @@ def gzip(data: Binary) -> bytes:
 
 @scalar(Type.ANY, ("gunzip(hexstr2bin('1F8B0800000000000003CB48CDC9C9070086A6103605000000'))", "hello"))
 def gunzip(data: Binary) -> str | bytes:
-    """The data that was compressed with a gzip header."""
-    return _decompress(data, _GZIP)
+    """The data that was compressed with a gzip header; what stands in several such pieces is joined."""
+    pieces: list[bytes] = []
+    rest = data
+    left = MAX_RESULT
+    while rest or not pieces:
+        piece, rest = _stream(rest, _GZIP, left)
+        pieces.append(piece)
+        left -= len(piece)
+    return canonical(b"".join(pieces))
 
 
 @scalar(Type.ANY, ("bin2hexstr(zip('hello'))", "CB48CDC9C90700"))

@@ -7,7 +7,9 @@ the base), ``x``/``X`` (with a prefix argument), ``f`` ``e`` ``g`` (float), ``c`
 
 from __future__ import annotations
 
+import math
 import re
+from decimal import ROUND_HALF_UP, Context, Decimal
 from typing import Any, Final
 
 from core.message import Missing, Type
@@ -20,6 +22,7 @@ scalar = CATEGORY.scalar
 _DIRECTIVE: Final = re.compile(
     r"~(?P<width>-?[0-9]+|\*)?(?:\.(?P<precision>[0-9]+|\*)?)?(?:\.(?P<fill>.))?[tlkK]*(?P<control>.)?", re.DOTALL
 )
+_ROUNDING: Final = Context(prec=1_000, rounding=ROUND_HALF_UP)
 _DIGITS: Final = "0123456789abcdefghijklmnopqrstuvwxyz"
 _PRINTABLE: Final = re.compile(r"[\x20-\x7e\xa0-\U0010ffff\b\t\n\v\f\r\x1b]*").fullmatch
 _QUOTED: Final = str.maketrans(
@@ -125,9 +128,13 @@ def _float(control: str, precision: int | None, arguments: _Arguments) -> str:
         raise Refusal(f"precision {digits} is not from 1 to 253")
     if control == "g":
         control = "f" if 0.1 <= abs(number) < 10_000.0 else "e"
+    if not math.isfinite(number):
+        raise Refusal(f"{shown(number)} has no digits")
+    # Erlang rounds the decimal digits half up, Python would round the exact value half to even.
     if control == "f":
-        return f"{number:.{digits}f}"
-    mantissa, _, exponent = f"{number:.{digits - 1}e}".partition("e")
+        return f"{_ROUNDING.quantize(Decimal(number), Decimal(1).scaleb(-digits)):f}"
+    rounded = Context(prec=digits, rounding=ROUND_HALF_UP).create_decimal(number)
+    mantissa, _, exponent = f"{rounded:.{digits - 1}e}".partition("e")
     return f"{mantissa}e{exponent[0]}{int(exponent[1:])}"
 
 

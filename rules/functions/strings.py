@@ -32,7 +32,8 @@ def _choice(value: str, *known: str) -> str:
 @scalar(Type.TEXT, ("lower('0ABC')", "0abc"))
 def lower(text: Text) -> str:
     """The text in lower case."""
-    return text.lower()
+    # Python writes a capital sigma at a word's end as a final one; Erlang maps every character for itself.
+    return text.lower() if "\u03a3" not in text else "".join(map(str.lower, text))
 
 
 @scalar(Type.TEXT, ("upper('abc4')", "ABC4"))
@@ -227,8 +228,14 @@ def split(text: Text, separator: Text, option: Text = "trim") -> list[str]:
 
 
 @lru_cache(maxsize=256)
-def _separators(characters: str) -> re.Pattern[str]:
-    return re.compile("[" + re.escape(characters) + "]+")
+def _separators(characters: str, crlf: bool) -> re.Pattern[str]:
+    """What separates. CR LF is one character, which neither a CR nor an LF among the separators is."""
+    single = re.escape(characters.replace("\r", "").replace("\n", ""))
+    alternatives = [f"[{single}]"] if single else []
+    alternatives += ["\r\n"] if crlf or "\r\n" in characters else []
+    alternatives += ["\r(?!\n)"] if "\r" in characters else []
+    alternatives += ["(?<!\r)\n"] if "\n" in characters else []
+    return re.compile(f"(?:{'|'.join(alternatives)})+")
 
 
 @scalar(
@@ -241,10 +248,10 @@ def tokens(text: Text, separators: Text, option: Text = "") -> list[str]:
     too."""
     if option:
         _choice(option, "nocrlf")
-        separators += "\r\n"
+        separators += "\n\r"
     if not separators:
         return [text] if text else []
-    return [part for part in _separators(separators).split(text) if part]
+    return [part for part in _separators(separators, bool(option)).split(text) if part]
 
 
 _ESCAPES: Final = dict(zip("ntrbfv'\"\\?a", "\n\t\r\b\f\v'\"\\?\a", strict=True))

@@ -1,8 +1,8 @@
 """Dates and times. A point in time is an integer since the epoch in one of four units, or a text.
 
 Texts are RFC 3339 or follow a format of ``%Y %m %d %H %M %S %3N %6N %N %z %:z %::z``. "Local" is the zone of the
-machine. The proleptic Gregorian calendar from year 1 to 9999; no leap seconds. Time as the engine sees it (event
-time, windows) is not here.
+machine. The proleptic Gregorian calendar from year 1 to 9999; a leap second counts as the
+first of the next minute. Time as the engine sees it (event time, windows) is not here.
 """
 
 from __future__ import annotations
@@ -129,14 +129,17 @@ def unix_ts_to_rfc3339(timestamp: Int, unit: Text = "second") -> str:
 
 
 _RFC3339: Final = re.compile(
-    r"([0-9]{4})-([0-9]{2})-([0-9]{2})[Tt ]([0-9]{2}):([0-9]{2}):([0-9]{2})"
-    r"(?:\.([0-9]{1,40}))?(?:([Zz])|([+-])([0-9]{2}):([0-9]{2}))"
+    r"([0-9]{4})-([0-9]{2})-([0-9]{2}).([0-9]{2}):([0-9]{2}):([0-9]{2})"
+    r"(?:\.([0-9]{1,40}))?(?:([Zz])|([+-])([0-9]{2}):([0-9]{2}))",
+    re.DOTALL,
 ).fullmatch
 
 
 def _seconds(year: int, month: int, day: int, hour: int, minute: int, second: int) -> int:
-    delta = datetime(year, month, day, hour, minute, second, tzinfo=UTC) - _EPOCH
-    return delta.days * 86_400 + delta.seconds
+    """Second 60, a leap second, is the first of the next minute, as in POSIX time."""
+    leap = second == 60
+    delta = datetime(year, month, day, hour, minute, 59 if leap else second, tzinfo=UTC) - _EPOCH
+    return delta.days * 86_400 + delta.seconds + leap
 
 
 @scalar(
@@ -145,7 +148,8 @@ def _seconds(year: int, month: int, day: int, hour: int, minute: int, second: in
     ("rfc3339_to_unix_ts('2024-02-23T15:56:30.87+08:00', 'millisecond')", 1708674990870),
 )
 def rfc3339_to_unix_ts(text: Text, unit: Text = "second") -> int:
-    """The timestamp of an RFC 3339 text. What is finer than the unit is rounded, except that seconds are cut."""
+    """The timestamp of an RFC 3339 text; any character may stand between date and time. What is finer than the unit
+    is rounded, except that seconds are cut."""
     factor = _factor(unit)
     found = _RFC3339(text)
     if found is None:

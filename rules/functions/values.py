@@ -6,6 +6,7 @@ Strings and binaries are one type in EMQX. Here a binary that is UTF-8 is a ``st
 
 from __future__ import annotations
 
+import math
 from decimal import Decimal
 from typing import Annotated, Any, Final
 
@@ -25,9 +26,33 @@ def canonical(data: bytes) -> str | bytes:
         return data
 
 
+_SCALES: Final = tuple(10.0**digits for digits in range(19))
+_EXACT: Final = float(1 << 53)
+
+
+def fixed(value: float, decimals: int) -> str:
+    """``value`` with exactly ``decimals`` digits after the point and no exponent, rounded as Erlang rounds.
+
+    That is half away from zero after the fraction was scaled in floating point (0.125 and 0.995 to two digits are
+    0.13 and 1.00); beyond 18 digits or 2^53 the exact value is rounded half to even.
+    """
+    size = abs(value)
+    if decimals >= len(_SCALES) or not size <= _EXACT:
+        return f"{value:.{decimals}f}"
+    whole = int(size)
+    scaled = (size - whole) * _SCALES[decimals]
+    fraction = int(scaled)
+    if scaled - fraction >= 0.5:
+        fraction += 1
+    if fraction >= _SCALES[decimals]:
+        whole, fraction = whole + 1, 0
+    sign = "-" if math.copysign(1.0, value) < 0 else ""
+    return f"{sign}{whole}.{fraction:0{decimals}}" if decimals else f"{sign}{whole}"
+
+
 def float_text(value: float, decimals: int) -> str:
-    """At most ``decimals`` digits after the point, correctly rounded, no exponent, needless zeros cut (``2.0``)."""
-    text = f"{value:.{decimals}f}"
+    """At most ``decimals`` digits after the point, rounded as by :func:`fixed`, needless zeros cut (``2.0``)."""
+    text = fixed(value, decimals)
     if "." not in text:
         return text
     whole, _, fraction = text.partition(".")
