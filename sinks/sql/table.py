@@ -7,11 +7,14 @@ sink heals.
 
 from __future__ import annotations
 
+import re
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Dialect
+from sqlalchemy.exc import CompileError, SAWarning
 
 from core.errors import Unavailable
 from core.message import Schema
@@ -21,6 +24,9 @@ from sinks.sql.config import TableSettings, merged
 from sinks.sql.create import create_table, is_hypertable
 from sinks.sql.encode import Conversion, Kind, converters, fits, kind_of
 from sinks.sql.writer import Writer, insert
+
+# A type or an index that SQLAlchemy does not know: the column takes what the database takes, the index is no key.
+warnings.filterwarnings("ignore", category=SAWarning, module=r"sinks\.sql\.table")
 
 
 class Column(NamedTuple):
@@ -72,12 +78,15 @@ def _look(connection: Connection, inspector: sa.Inspector, settings: TableSettin
     unique += [
         index["column_names"]
         for index in inspector.get_indexes(name, schema)
-        # A partial index is no key of all rows.
-        if index["unique"] and not index.get("dialect_options", {}).get("postgresql_where")
+        # A partial index is no key of all rows, and an expression is no column.
+        if index["unique"]
+        and None not in index["column_names"]
+        and not index.get("dialect_options", {}).get("postgresql_where")
     ]
+    documents = _documents(connection, settings)
     columns = {}
     for column in live:
-        kind = kind_of(column["type"], dialect)
+        kind = Kind.JSON if column["name"] in documents else kind_of(column["type"], dialect)
         identity: Mapping[str, Any] = column.get("identity") or {}
         fills_itself = bool(
             column.get("default") is not None
@@ -88,12 +97,35 @@ def _look(connection: Connection, inspector: sa.Inspector, settings: TableSettin
         )
         columns[column["name"]] = Column(
             kind,
-            str(column["type"].compile(connection.dialect)) if kind is not Kind.ANYTHING else "BLOB",
+            _type_name(column["type"], kind, connection.dialect),
             required=not column["nullable"] and not fills_itself,
             generated=bool(column.get("computed") or identity.get("always")),
         )
     facts = postgresql.look(connection, settings) if _has_psycopg(connection.dialect) else None
     return Table(columns, [frozenset(str(column).casefold() for column in key) for key in unique], facts)
+
+
+# MariaDB's JSON is text with a check.
+_DOCUMENTS: Final = sa.text(
+    "SELECT check_clause FROM information_schema.check_constraints"
+    " WHERE constraint_schema = coalesce(:schema, database()) AND table_name = :name"
+)
+_DOCUMENT: Final = re.compile(r"json_valid\(`(.+)`\)", re.IGNORECASE).fullmatch
+
+
+def _documents(connection: Connection, settings: TableSettings) -> frozenset[str]:
+    """The columns that are JSON without saying so by their type."""
+    if not getattr(connection.dialect, "is_mariadb", False):
+        return frozenset()
+    clauses = connection.execute(_DOCUMENTS, {"schema": settings.schema, "name": settings.name}).scalars()
+    return frozenset(found[1].replace("``", "`") for clause in clauses if (found := _DOCUMENT(clause)))
+
+
+def _type_name(column: Any, kind: Kind, dialect: Dialect) -> str:
+    try:
+        return str(column.compile(dialect)) if kind is not Kind.ANYTHING else "BLOB"
+    except CompileError:  # INET6 of MariaDB, types of PostgreSQL's extensions
+        return "a type of its own"
 
 
 def _has_psycopg(dialect: Dialect) -> bool:
@@ -146,7 +178,7 @@ def _problems(settings: TableSettings, table: Table, schema: Schema, dialect: Di
         key = ", ".join(settings.key)
         yield (
             f"has no primary key or unique index on ({key}), which write = {settings.write!r} needs: "
-            f"CREATE UNIQUE INDEX ON {settings.title} ({key})"
+            f"CREATE UNIQUE INDEX {settings.name}_key ON {settings.title} ({key})"
         )
 
 

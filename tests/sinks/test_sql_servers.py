@@ -195,6 +195,43 @@ async def test_text_columns_take_numbers_and_number_columns_take_numerals(url: s
     assert rows == [("7", 1.5, 12), ("2.5", 3.0, 1), ('{"a":1}', None, 1)]
 
 
+@pytest.mark.filterwarnings("ignore:Did not recognize type:sqlalchemy.exc.SAWarning")  # pytest's own filters hide ours
+async def test_columns_of_types_that_sqlalchemy_does_not_know(url: str) -> None:
+    strange = "INET6"
+    execute(url, "DROP TABLE IF EXISTS meter")
+    if url.startswith("postgresql"):
+        execute(url, "DROP TYPE IF EXISTS phases", "CREATE TYPE phases AS (l1 INTEGER, l2 INTEGER)")
+        strange = "phases"
+    execute(url, f"CREATE TABLE meter (station TEXT, kw {strange}, soc BIGINT)")
+    schema = Schema(METER.names, (Type.TEXT, Type.TEXT, Type.BIGINT))
+    sink = make(url, (schema,))
+    await sink.open()
+    try:
+        await sink.write(batch(("a", "(1,2)" if strange == "phases" else "::1", 1), schema=schema))
+        with pytest.raises(Rejected, match=rf"(?i){'record' if strange == 'phases' else strange}"):
+            await sink.write(batch(("a", "nothing", 1), schema=schema))
+    finally:
+        await sink.close()
+    assert len(execute(url, "SELECT * FROM meter")) == 1
+
+
+@pytest.mark.parametrize("declared", [Type.ANY, Type.TEXT])
+async def test_a_json_column_takes_json_of_everything(url: str, declared: Type) -> None:
+    execute(url, "DROP TABLE IF EXISTS meter", "CREATE TABLE meter (id BIGINT, doc JSON)")
+    schema = Schema(("id", "doc"), (Type.BIGINT, declared))
+    values = ["text", '{"a": 1}', "", None] + ([{"a": [1, None]}, 7, True] if declared is Type.ANY else [])
+    sink = make(url, (schema,))
+    await sink.open()
+    try:
+        await sink.write(batch(*enumerate(values), schema=schema))
+    finally:
+        await sink.close()
+    found = [row["doc"] for row in execute(url, "SELECT doc FROM meter ORDER BY id")]
+    if not url.startswith("postgresql"):
+        found = [None if text is None else json.loads(text) for text in found]
+    assert found == values
+
+
 async def test_a_dropped_table_and_a_lost_connection_heal(url: str) -> None:
     execute(url, "DROP TABLE IF EXISTS meter")
     sink = make(url, create_table=True)
