@@ -1,13 +1,15 @@
 """OAuth 2 client credentials: a token, kept until shortly before it ends (RFC 6749, section 4.4).
 
 Blocking, for threads: drivers ask for a token in threads of their own, and asyncio code asks through a
-:class:`connections.worker.Worker`. Several threads that ask at once cause one request. Neither the secret nor a token
-is part of any message.
+:class:`connections.worker.Worker`. Several threads that ask at once cause one request. The secret goes to ``token_url``
+and to nobody else, no proxy of the environment and no redirect; neither it nor a token is part of any message, not even
+where the far side repeats it.
 """
 
 from __future__ import annotations
 
 import base64
+import http.client
 import ssl
 import threading
 import time
@@ -19,12 +21,13 @@ from typing import Any, Final
 import msgspec
 
 from core.errors import Unavailable
-from core.settings import Secret
+from core.settings import MASK, Secret
 
 _TIMEOUT: Final = 10.0
 _EARLY: Final = 30.0
 """Seconds before its end at which a token is no longer used, at most half of its life."""
 _MAX_ANSWER: Final = 1 << 20
+_SHOWN: Final = 300
 
 
 class ClientCredentials(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
@@ -51,7 +54,9 @@ class TokenSource:
 
     def __init__(self, settings: ClientCredentials, context: ssl.SSLContext | None = None) -> None:
         self._settings = settings
-        self._context = context
+        self._opener = urllib.request.build_opener(
+            urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context), _NoRedirect()
+        )
         self._lock = threading.Lock()
         self._token: Token | None = None
         self._good_until = 0.0
@@ -80,27 +85,36 @@ class TokenSource:
         except ValueError as error:
             raise Unavailable(f"the client secret: {error}") from None
         # RFC 6749, 2.3.1: both parts are form-encoded before they become user and password.
-        pair = ":".join(urllib.parse.quote_plus(part) for part in (settings.client_id, secret))
+        quoted = urllib.parse.quote_plus(secret)
+        pair = base64.b64encode(f"{urllib.parse.quote_plus(settings.client_id)}:{quoted}".encode()).decode()
         request = urllib.request.Request(  # noqa: S310 - the operator's own URL
             settings.token_url,
             body,
             {
-                "Authorization": f"Basic {base64.b64encode(pair.encode()).decode()}",
+                "Authorization": f"Basic {pair}",
                 "Content-Type": "application/x-www-form-urlencoded",
                 "Accept": "application/json",
             },
         )
+        try:
+            with self._opener.open(request, timeout=_TIMEOUT) as response:
+                return _parsed(msgspec.json.decode(response.read(_MAX_ANSWER)))
+        except urllib.error.HTTPError as error:
+            reason = f"{error.code} {_reason(error)}"
+        except (OSError, ValueError, msgspec.DecodeError, http.client.HTTPException) as error:
+            reason = str(getattr(error, "reason", error)) or type(error).__name__
+        for hidden in {secret, quoted, pair} - {""}:
+            reason = reason.replace(hidden, MASK)
         parts = urllib.parse.urlsplit(settings.token_url)
         where = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
-        try:
-            with urllib.request.urlopen(request, timeout=_TIMEOUT, context=self._context) as response:  # noqa: S310
-                answer = msgspec.json.decode(response.read(_MAX_ANSWER))
-        except urllib.error.HTTPError as error:
-            raise Unavailable(f"{where} gives no token: {error.code} {_reason(error)}") from None
-        except (OSError, ValueError, msgspec.DecodeError) as error:
-            cause = getattr(error, "reason", error)
-            raise Unavailable(f"{where} gives no token: {cause}") from None
-        return _parsed(answer, where)
+        raise Unavailable(f"{where} gives no token: {' '.join(reason.split())[:_SHOWN]}")
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """A redirect is an answer: who configures an address means that one."""
+
+    def redirect_request(self, *_: object) -> None:
+        return None
 
 
 def _reason(error: urllib.error.HTTPError) -> str:
@@ -113,13 +127,14 @@ def _reason(error: urllib.error.HTTPError) -> str:
     return ": ".join(words) or error.reason
 
 
-def _parsed(answer: Any, where: str) -> Token:
+def _parsed(answer: Any) -> Token:
+    """ValueError for what is no answer with a token."""
     token = answer.get("access_token") if isinstance(answer, dict) else None
     if not isinstance(token, str):
-        raise Unavailable(f"{where} gives no token: the answer has no access_token")
+        raise ValueError("the answer has no access_token")  # noqa: TRY004 - the answer is wrong, not a type of ours
     life = answer.get("expires_in", 3_600)
     if isinstance(life, str) and life.isdigit():
         life = int(life)
     if isinstance(life, bool) or not isinstance(life, int | float) or life <= 0:
-        raise Unavailable(f"{where} gives no token: expires_in is {life!r}")
+        raise ValueError(f"expires_in is {life!r}")
     return Token(token, time.time() + life)
