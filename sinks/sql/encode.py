@@ -6,10 +6,10 @@ in the tables below; everything that is not listed goes to the driver as it is.
 
 Common to all: MISSING is NULL, lists and objects are JSON text, DECIMAL keeps its digits. What the column decides:
 a text column takes numbers and booleans as JSON writes them, a JSON column takes JSON of everything, a time column
-takes TIMESTAMPs and RFC 3339 texts as the database's own instants, an integer column takes whole numbers only (the
-databases would round others in silence), a NUMERIC column of SQLite only decimals that its numbers keep (for the
-same reason), a BLOB column of SQLite takes anything unchanged (it has no type affinity), other columns of bytes take
-texts as UTF-8. What PostgreSQL gets as text (COPY) is in ``postgresql``.
+takes TIMESTAMPs, RFC 3339 texts and numbers (milliseconds since the epoch) as the database's own instants, an integer
+column takes whole numbers only (the databases would round others in silence), a NUMERIC column of SQLite only decimals
+that its numbers keep (for the same reason), a BLOB column of SQLite takes anything unchanged (it has no type
+affinity), other columns of bytes take texts as UTF-8. What PostgreSQL gets as text (COPY) is in ``postgresql``.
 """
 
 from __future__ import annotations
@@ -89,9 +89,9 @@ _ALWAYS: Final = frozenset({Kind.ANYTHING, Kind.TEXT, Kind.JSON, Kind.OTHER})
 # Where a column that the rule declares so can go at all; single values may still be refused. ANY goes everywhere.
 _FITS: Final[dict[Type, frozenset[Kind]]] = {
     Type.BOOLEAN: _ALWAYS | _NUMBERS | {Kind.BOOLEAN},
-    Type.BIGINT: _ALWAYS | _NUMBERS,
-    Type.DOUBLE: _ALWAYS | _NUMBERS,
-    Type.DECIMAL: _ALWAYS | _NUMBERS,
+    Type.BIGINT: _ALWAYS | _NUMBERS | _TIMES,
+    Type.DOUBLE: _ALWAYS | _NUMBERS | _TIMES,
+    Type.DECIMAL: _ALWAYS | _NUMBERS | _TIMES,
     Type.TEXT: _ALWAYS | _TIMES | {Kind.BYTES, Kind.INTERVAL},
     Type.BYTES: _ALWAYS | {Kind.BYTES},
     Type.TIMESTAMP: _ALWAYS | _TIMES | _NUMBERS,
@@ -181,6 +181,14 @@ def from_text(convert: Callable[[datetime], Any], value: str) -> Any:
     return value if moment.tzinfo is None else convert(moment)
 
 
+def from_milliseconds(convert: Convert, value: float | Decimal) -> Any:
+    """A number that is no TIMESTAMP, as EMQX's ``timestamp``; PayloadError for NaN and infinity."""
+    try:
+        return convert(round(value * 1_000))
+    except (ValueError, ArithmeticError):
+        raise PayloadError(f"{value!s:.60} is no number of milliseconds since the epoch", "sql") from None
+
+
 def _local_instant(microseconds: int) -> datetime:
     return instant(microseconds).replace(tzinfo=None)
 
@@ -226,6 +234,7 @@ def converters(kind: Kind, declared: Type, dialect: str) -> dict[type, Convert]:
     if kind in _INSTANTS:
         of_datetime, of_timestamp = _INSTANTS[kind]
         table[str] = partial(from_text, of_datetime)
+        table |= dict.fromkeys((int, float, Decimal), partial(from_milliseconds, of_timestamp))
         if declared is Type.TIMESTAMP:
             table[int] = of_timestamp
     elif declared is Type.TIMESTAMP and kind is Kind.TEXT:

@@ -26,7 +26,16 @@ from core.message import Missing, Row, Type
 from formats.json import encode_document
 from sinks.encoding import instant, rfc3339
 from sinks.sql.config import TableSettings
-from sinks.sql.encode import Kind, convert_column, from_text, local, text_of_bytes, text_of_float, whole
+from sinks.sql.encode import (
+    Kind,
+    convert_column,
+    from_milliseconds,
+    from_text,
+    local,
+    text_of_bytes,
+    text_of_float,
+    whole,
+)
 from sinks.sql.writer import Writer
 
 Text = Callable[[Any], str | None]
@@ -144,8 +153,10 @@ _TABLES: Final[dict[Kind, dict[type, Text]]] = {
 def texts(kind: Kind, declared: Type) -> dict[type, Text]:
     """How values of each Python type are written for a column of ``kind`` that the rule declares as ``declared``."""
     table = _ANYWHERE | _TABLES.get(kind, {})
+    if kind in (Kind.INSTANT, Kind.LOCAL_INSTANT):  # a column without a zone does not read the +00
+        table |= dict.fromkeys((int, float, Decimal), partial(from_milliseconds, _instant))
     if declared is Type.TIMESTAMP:
-        if kind in (Kind.INSTANT, Kind.LOCAL_INSTANT):  # a column without a zone does not read the +00
+        if kind in (Kind.INSTANT, Kind.LOCAL_INSTANT):
             table[int] = _instant
         elif kind is Kind.TEXT:
             table[int] = rfc3339

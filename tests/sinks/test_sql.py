@@ -204,6 +204,16 @@ async def test_instants_are_text_that_sqlalchemy_reads_back(tmp_path: Path) -> N
     ]
 
 
+@pytest.mark.parametrize("declared", [Type.BIGINT, Type.ANY])
+async def test_numbers_in_a_time_column_are_milliseconds(tmp_path: Path, declared: Type) -> None:
+    schema = Schema(("at", "plain"), (declared, declared))
+    with database(tmp_path) as connection:
+        connection.execute("CREATE TABLE meter (at TIMESTAMP, plain INTEGER)")
+    async with opened(tmp_path, {}, schema) as sink:
+        await sink.write(batch((1_764_000_000_123, 1_764_000_000_123), schema=schema))
+    assert query(tmp_path, "SELECT * FROM meter") == [("2025-11-24 16:00:00.123000", 1_764_000_000_123)]
+
+
 async def test_what_the_database_refuses_is_rejected_alone_and_by_its_position(tmp_path: Path) -> None:
     with database(tmp_path) as connection:
         connection.execute("CREATE TABLE meter (station TEXT NOT NULL, kw REAL CHECK (kw < 100), soc INTEGER) STRICT")

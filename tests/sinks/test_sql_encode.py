@@ -86,6 +86,9 @@ def test_arrays_keep_every_text(rows: list[tuple[str | None]]) -> None:
         (Kind.BYTES, Type.BYTES, b"\x00\\", "\\x005c"),
         (Kind.BYTES, Type.TEXT, "\\x00", "\\x5c783030"),
         (Kind.INSTANT, Type.TIMESTAMP, 1, "1970-01-01 00:00:00.000001+00"),
+        (Kind.INSTANT, Type.BIGINT, 1_764_000_000_001, "2025-11-24 16:00:00.001000+00"),
+        (Kind.INSTANT, Type.ANY, 1_764_000_000_000.5, "2025-11-24 16:00:00.000500+00"),
+        (Kind.LOCAL_INSTANT, Type.DECIMAL, Decimal("-0.001"), "1969-12-31 23:59:59.999999+00"),
         (Kind.LOCAL_INSTANT, Type.TEXT, "2026-01-01T02:00:00+02:00", "2026-01-01 00:00:00"),
         (Kind.LOCAL_INSTANT, Type.TEXT, "yesterday", "yesterday"),
         (Kind.INTERVAL, Type.INTERVAL, 1_500_000, "1500000 microseconds"),
@@ -114,6 +117,10 @@ def test_values_as_text(kind: Kind, declared: Type, value: Any, expected: str | 
         (Kind.INTEGER, 1.5, "1.5 is no whole number"),
         (Kind.INTEGER, float("nan"), "nan is no whole number"),
         (Kind.JSON, {"a": {1, 2}.pop}, "cannot be written as JSON"),
+        (Kind.INSTANT, 10**17, "timestamp 1.* lies outside of the years 1 to 9999"),
+        (Kind.INSTANT, float("nan"), "nan is no number of milliseconds since the epoch"),
+        (Kind.LOCAL_INSTANT, float("-inf"), "-inf is no number of milliseconds"),
+        (Kind.LOCAL_INSTANT, Decimal("1E+1000000"), r"1E\+1000000 is no number of milliseconds"),
     ],
 )
 @pytest.mark.parametrize("way", [Copy, Unnest])
@@ -169,7 +176,8 @@ def test_the_row_that_copy_refuses_is_known_by_its_line(context: str | None, pos
 
 def test_what_a_column_takes_at_all() -> None:
     assert not fits(Type.TEXT, Kind.INTEGER)
-    assert not fits(Type.BIGINT, Kind.INSTANT)
+    assert fits(Type.BIGINT, Kind.INSTANT)
+    assert not fits(Type.BOOLEAN, Kind.INSTANT)
     assert not fits(Type.DOUBLE, Kind.BOOLEAN)
     assert not fits(Type.OBJECT, Kind.ARRAY)
     assert all(fits(Type.ANY, kind) for kind in Kind)

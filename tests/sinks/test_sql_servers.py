@@ -195,6 +195,35 @@ async def test_text_columns_take_numbers_and_number_columns_take_numerals(url: s
     assert rows == [("7", 1.5, 12), ("2.5", 3.0, 1), ('{"a":1}', None, 1)]
 
 
+async def test_instants_in_every_form(url: str) -> None:
+    zoned = "TIMESTAMP WITH TIME ZONE" if url.startswith("postgresql") else "TIMESTAMP(6) NULL"
+    local = "TIMESTAMP" if url.startswith("postgresql") else "DATETIME(6)"
+    execute(url, "DROP TABLE IF EXISTS meter", f"CREATE TABLE meter (id BIGINT, at {zoned}, loc {local}, day DATE)")
+    forms: list[tuple[Type, Any]] = [
+        (Type.TIMESTAMP, 1_764_000_000_123_000),
+        (Type.BIGINT, 1_764_000_000_123),
+        (Type.ANY, 1_764_000_000_123),
+        (Type.DOUBLE, 1_764_000_000_123.0),
+        (Type.DECIMAL, Decimal("1764000000123.0")),
+        (Type.TEXT, "2025-11-24T17:00:00.123+01:00"),
+        (Type.ANY, "2025-11-24 16:00:00.123"),
+    ]
+    for config in ({}, {"write": "ignore"}):
+        for number, (declared, value) in enumerate(forms):
+            schema = Schema(("id", "at", "loc", "day"), (Type.BIGINT, declared, declared, declared))
+            sink = make(url, (schema,), **config)
+            await sink.open()
+            try:
+                await sink.write(batch((number, value, value, value), (number, None, MISSING, None), schema=schema))
+            finally:
+                await sink.close()
+    moment = EPOCH.fromisoformat("2025-11-24T16:00:00.123Z")
+    without = moment.replace(tzinfo=None)
+    at = moment if url.startswith("postgresql") else without
+    found = execute(url, "SELECT at, loc, day FROM meter WHERE at IS NOT NULL")
+    assert [tuple(row.values()) for row in found] == [(at, without, without.date())] * 2 * len(forms)
+
+
 @pytest.mark.filterwarnings("ignore:Did not recognize type:sqlalchemy.exc.SAWarning")  # pytest's own filters hide ours
 async def test_columns_of_types_that_sqlalchemy_does_not_know(url: str) -> None:
     strange = "INET6"
