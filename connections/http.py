@@ -98,7 +98,7 @@ class HttpConnection(Connection):
         try:
             guard = AddressGuard(tuple(config.allowed_networks))
         except ValueError as error:
-            raise ConfigError(str(error), path="allowed_networks") from None
+            raise ConfigError(str(error), path="allowed_networks", hint="a network is like 10.1.0.0/16") from None
         trusted, untrusted = {"auto": (None, guard), "allow": (None, None), "refuse": (guard, guard)}[
             config.private_addresses
         ]
@@ -225,7 +225,7 @@ class HttpConnection(Connection):
         secrets = {*self._secrets, held.value if held else ""} - {""}
         for secret in sorted(secrets, key=len, reverse=True):
             body = body.replace(secret.encode(), MASK.encode())
-        return answer._replace(body=body).text or "no reason given"
+        return answer._replace(body=body).text
 
     def moved_to(self, answer: Answer) -> str:
         """Where a redirect leads, as messages may show it."""

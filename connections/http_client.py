@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import email.utils
+import http
 import ipaddress
 import socket
 import ssl
@@ -31,6 +32,7 @@ _MAX_WAIT: Final = 3_600 * SECOND
 _SHOWN: Final = 300
 _CONNECT: Final = 10.0
 """Seconds that the making of one connection may take."""
+_PHRASES: Final = {status.value: status.phrase for status in http.HTTPStatus}
 _NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
 
 
@@ -43,8 +45,10 @@ class Answer(NamedTuple):
 
     @property
     def text(self) -> str:
-        """The beginning of the body on one line, for messages."""
+        """The beginning of the body on one line, for messages; where there is none, what the status means."""
         line = " ".join(self.body[: 4 * _SHOWN].decode(errors="replace").split())
+        if not line:
+            return _PHRASES.get(self.status, "no reason given")
         return line if len(line) <= _SHOWN else f"{line[:_SHOWN]}..."
 
     def retry_after(self, now: int) -> int | None:

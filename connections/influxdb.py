@@ -231,7 +231,7 @@ def _told(answer: Answer) -> _Told:
     except (msgspec.DecodeError, UnicodeDecodeError):
         body = None
     if not isinstance(body, dict):
-        return _Told(answer.text or "no reason given", [])
+        return _Told(answer.text, [])
     data = body.get("data")
     lines = [
         (entry["line_number"] - 1, str(entry.get("error_message", "refused")))

@@ -22,6 +22,7 @@ from sinks.template import Template
 _OURS: Final = frozenset(
     {"content-length", "transfer-encoding", "host", "connection", "content-type", "content-encoding"}
 )
+_SETTINGS: Final = {"content-type": "see content_type", "content-encoding": "see gzip"}
 _KEY: Final = "Idempotency-Key"
 
 Headers = tuple[tuple[str, str], ...]
@@ -75,8 +76,11 @@ class Encoder:
             raise ConfigError(f"{config.method} has no body to put rows into", path="send")
         for name, text in config.headers.items():
             path = f"headers.{name}"
-            if not HEADER_NAME.fullmatch(name) or name.lower() in _OURS:
-                raise ConfigError("is no name of a header that could be set", path=path)
+            if not HEADER_NAME.fullmatch(name):
+                raise ConfigError("is no name of a header", path=path)
+            if name.lower() in _OURS:
+                hint = _SETTINGS.get(name.lower(), "it follows from the address and the body")
+                raise ConfigError("is set by the sink itself", path=path, hint=hint)
             if name.lower() in taken:
                 raise ConfigError("the connection sets this header", path=path)
             if not HEADER_VALUE.fullmatch(text):

@@ -78,8 +78,9 @@ class HttpSink(Sink):
         self._connection = context.connected(HttpConnection)
         self._encoder = Encoder(config, self._connection.base, self._connection.header_names)
         self._meanings = self._all_meanings(config)
-        if config.parallel > self._connection.config.max_connections:
-            raise ConfigError("more than the connection has (max_connections)", path="parallel")
+        limit = self._connection.config.max_connections
+        if config.parallel > limit:
+            raise ConfigError(f"more than the max_connections of the connection, {limit}", path="parallel")
         if config.unreachable == "reject" and not self._encoder.url.foreign:
             raise ConfigError("is for addresses whose host comes out of rows", path="unreachable")
         # A batch of many requests is sent several requests at a time; where a batch is one, several batches are.

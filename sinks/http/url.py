@@ -87,8 +87,10 @@ class UrlTemplate:
             good = url.scheme in ("http", "https") and bool(url.host) and bool(url.port)
         except ValueError:
             good = False
-        if not good or url.user is not None or url.password is not None:
-            raise PayloadError("its address is none, or has credentials", "http")
+        if not good:
+            raise PayloadError("its address is no http URL", "http")
+        if url.user is not None or url.password is not None:
+            raise PayloadError("its address has a user or password in it", "http")
         if _DOTS.search(text.partition("?")[0]):
             raise PayloadError("its address has a segment '.' or '..'", "http")
         return url

@@ -315,7 +315,7 @@ def test_addresses(settings: dict[str, Any], url: str) -> None:
         (413, b"too large", Rejected, "too large (413)"),
         (401, b'{"code":"unauthorized","message":"unauthorized access"}', Unavailable, "not authorized"),
         (404, b'{"code":"not found","message":"bucket \\"b\\" not found"}', Unavailable, "it is not there"),
-        (429, b"", Throttled, "no reason given"),
+        (429, b"", Throttled, "Too Many Requests (429)"),
         (503, b"busy", Throttled, "busy"),
         (500, b"oops", Unavailable, "oops"),
         (302, b"", Unavailable, "moved to /elsewhere"),
