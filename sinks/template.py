@@ -99,6 +99,9 @@ class Template:
 
         def nullable(row: Row) -> bytes | None:
             value = value_of(row)
+            if value.__class__ is str:  # nearly always: a key
+                text: str = value
+                return text.encode("utf-8", "surrogatepass")
             return None if value is None or value is MISSING else render(row)
 
         return nullable

@@ -40,6 +40,8 @@ class Encoder:
         constant = self.topic.constant
         topic_of = self.topic.bind(schema)
         if constant is not None and not self._headers and not self.columns:
+            if self._value is None:  # never null
+                return lambda row: (constant, key(row), value(row), None, 0, -1)
             return lambda row: _record(constant, key(row), value(row), None, 0, -1)
         headers = [(name, template.bind_nullable(schema)) for name, template in self._headers]
         timestamp, partition = _timestamp(self._config.timestamp, schema), _partition(self._config.partition, schema)

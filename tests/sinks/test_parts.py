@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from sqlalchemy.dialects.mysql.pymysql import MySQLDialect_pymysql
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
@@ -17,10 +18,12 @@ from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 from connections.worker import Worker
 from core.clock import MILLISECOND, SECOND
 from core.errors import PayloadError, Rejected, SinkError, Throttled, Unavailable
+from core.message import MISSING, Schema, Type
 from core.settings import Duration
+from formats.json import encode_document
 from sinks.backoff import Backoff
 from sinks.buffer import row_bytes
-from sinks.encoding import instant, rfc3339
+from sinks.encoding import instant, rfc3339, row_encoder
 from sinks.settings import RetrySettings
 from sinks.sql.errors import classify
 
@@ -66,6 +69,42 @@ def test_an_instant_beyond_the_calendar() -> None:
     for far in (10**18, -(10**17), 10**40):
         with pytest.raises(PayloadError, match="years 1 to 9999"):
             instant(far)
+
+
+_VALUES = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.text(),
+    st.binary(max_size=4),
+    st.decimals(),
+    st.just(MISSING),
+    st.lists(st.integers() | st.binary(max_size=4), max_size=2),
+    st.dictionaries(st.text(max_size=2), st.none() | st.binary(max_size=4), max_size=2),
+)
+
+
+@given(
+    cells=st.lists(st.tuples(_VALUES, st.sampled_from([Type.ANY, Type.TIMESTAMP])), max_size=5),
+    name=st.text(st.characters(codec=None), max_size=3),  # lone surrogates, quotes and line breaks, too
+)
+@example(cells=[(1, Type.ANY)], name='"')
+def test_a_row_is_written_as_the_document_that_it_is(cells: list[tuple[Any, Type]], name: str) -> None:
+    names = tuple(f"{position}{name}" for position in range(len(cells)))
+    schema, row = Schema(names, tuple(kind for _, kind in cells)), tuple(value for value, _ in cells)
+
+    def written(make: Callable[[], bytes]) -> bytes | None:
+        try:
+            return make()
+        except PayloadError:
+            return None
+
+    def document() -> bytes:
+        instants = [rfc3339(value) if kind is Type.TIMESTAMP and type(value) is int else value for value, kind in cells]
+        return encode_document(dict(zip(names, instants, strict=True)))
+
+    assert written(lambda: row_encoder(schema)(row)) == written(document)
 
 
 # -- worker threads -----------------------------------------------------------------------------------------------
