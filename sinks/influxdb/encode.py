@@ -166,7 +166,7 @@ class _Points:
         """A function for fields of these types; it gives None for what it does not take."""
         names = dict.fromkeys(f"v{index}" for index in range(self._width))
         builtins = {"TypeError": TypeError, "int": int, "str": str, "float": float, "bool": bool}
-        scope: dict[str, Any] = {"__builtins__": builtins}
+        scope: dict[str, Any] = {"__builtins__": builtins, "booleans": ("False", "True")}
         conditions, numbers, text = [], [], []
         for position, ((name, index), kind) in enumerate(zip(self._fields, shape, strict=True)):
             value = f"v{index}"
@@ -176,7 +176,7 @@ class _Points:
                 numbers.append(value)
                 text.append(f"{{n{position}}}{{{value}!r}}")
             elif kind is bool:
-                text.append(f"{{n{position}}}{{{value}}}")
+                text.append(f"{{n{position}}}{{booleans[{value}]}}")  # to format one costs three times as much
             elif kind is str:
                 if self._types[index] is Type.TIMESTAMP:
                     conditions.append("False")
