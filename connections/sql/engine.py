@@ -116,7 +116,7 @@ def make_engine(url: URL, config: SqlConfig, base_dir: Path) -> Engine:
     arguments = {**(ours.connect_args if ours else {}), **_limits(config, ours), **_tls(config, ours, base_dir)}
     if arguments:
         options["connect_args"] = arguments
-    if driver.startswith("psycopg"):
+    if driver.startswith(("psycopg", "pymysql")):
         options["paramstyle"] = "format"  # rows are tuples: positions, not names
     try:
         engine = sa.create_engine(url, **options)

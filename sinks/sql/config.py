@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 import msgspec
-import sqlalchemy as sa
 
 from core.errors import ConfigError
 from core.message import Schema, Type
@@ -73,30 +72,6 @@ def merged(schemas: Iterable[Schema], columns: Mapping[str, str]) -> dict[str, T
             column = columns.get(name, name)
             found[column] = kind if found.get(column, kind) is kind else Type.ANY
     return found
-
-
-def parameters(statement: str) -> tuple[str, ...]:
-    """The names behind the colons."""
-    return tuple(sa.text(statement).compile().params)
-
-
-def check_statement(config: Config, schemas: Sequence[Schema]) -> str:
-    """The statement of ``config``; ConfigError where the settings contradict it or the rules lack a parameter."""
-    assert config.statement is not None  # noqa: S101 - the caller's condition
-    for setting in ("table", "schema", "key", "create_table", "columns", "hypertable"):
-        if getattr(config, setting):
-            raise ConfigError("does not go together with statement", path=setting, hint="leave one of them away")
-    if config.write != "insert":
-        raise ConfigError("does not go together with statement", path="write", hint="leave one of them away")
-    names = parameters(config.statement)
-    if not names:
-        raise ConfigError("has no parameter like :station, so every row would do the same", path="statement")
-    for schema in schemas:  # rules with a `*` are not among them: their first row tells
-        for name in names:
-            if name not in schema.names:
-                hint = did_you_mean(name, schema.names) or f"they yield {', '.join(schema.names)}"
-                raise ConfigError(f"no rule yields {name!r}", path="statement", hint=hint)
-    return config.statement
 
 
 def check_table(config: Config, schemas: Sequence[Schema], dialect: str) -> TableSettings:

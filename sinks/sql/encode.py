@@ -30,6 +30,8 @@ from formats.json import encode_document
 from sinks.encoding import instant, rfc3339
 
 Convert = Callable[[Any], Any]
+UNBINDABLE: Final = (OverflowError, UnicodeError, PayloadError)
+"""Python's own refusals of a value, before any database sees it."""
 
 
 class Kind(enum.Enum):
@@ -263,15 +265,26 @@ def convert_column(column: Sequence[Any], table: dict[type, Convert]) -> Sequenc
     return [value if (convert := look_up(type(value))) is None else convert(value) for value in column]
 
 
-class Conversion(NamedTuple):
-    """The conversions of one schema's columns, in order."""
+def in_column(name: str, error: Exception) -> PayloadError:
+    """``error``, one of UNBINDABLE, with the column that it is about."""
+    return PayloadError(f"column {name!r}: {error}", "sql")
 
+
+class Conversion(NamedTuple):
+    """The names and conversions of one schema's columns, in order."""
+
+    names: tuple[str, ...]
     tables: tuple[dict[type, Convert], ...]
 
     def apply(self, rows: Sequence[Row]) -> Sequence[Row]:
         """The rows with every value converted; the same rows where none needs it."""
         columns: list[Sequence[Any]] = list(zip(*rows, strict=True))
-        converted = [convert_column(column, table) for column, table in zip(columns, self.tables, strict=True)]
+        converted = []
+        for name, column, table in zip(self.names, columns, self.tables, strict=True):
+            try:
+                converted.append(convert_column(column, table))
+            except UNBINDABLE as error:
+                raise in_column(name, error) from error
         if all(new is old for new, old in zip(converted, columns, strict=True)):
             return rows
         return list(zip(*converted, strict=True))

@@ -13,21 +13,29 @@ from typing import Any, Final
 from sqlalchemy.engine import Dialect
 from sqlalchemy.exc import DBAPIError
 
+from connections.sql.errors import sentence
 from core.errors import Rejected, SinkError, Throttled, Unavailable
-from sinks.sql.writer import UNBINDABLE
+from sinks.sql.encode import UNBINDABLE
 
 # SQLSTATE classes: data exceptions, integrity, views with a CHECK OPTION, limits of the row (index row too large); a
 # value of the wrong type, and RAISE EXCEPTION of a trigger.
 # 21000: a key twice in one statement, which is none any more in a smaller one.
 _POSTGRESQL_REJECTED: Final = ("21000", "22", "23", "44", "54", "42804", "42846", "P0001")
-# Errors about values that PyMySQL raises as OperationalError: no default, cut or wrong value, CHECK, bad JSON, SIGNAL.
-_MYSQL_REJECTED: Final = frozenset({1048, 1264, 1265, 1292, 1364, 1366, 1367, 1406, 1644, 1690, 3140, 3819, 4025, 4078})
+# Errors about values that PyMySQL raises as OperationalError: no default, cut or wrong value, CHECK, bad JSON, SIGNAL,
+# a row or a packet that is too large, a division by zero, a date that is none.
+_MYSQL_REJECTED: Final = frozenset(
+    {1048, 1118, 1153, 1264, 1265, 1292, 1364, 1365, 1366, 1367, 1406, 1411, 1644, 1690, 3140, 3819, 4025, 4078}
+)
+# SQLite's functions fail on a value with the code of a wrong statement.
+_SQLITE_REJECTED: Final = ("malformed JSON", "JSON cannot hold", "integer overflow")
 # Others are in the way: deadlock, serialization failure, no lock in time, too many connections, cancelled as too long.
 _POSTGRESQL_THROTTLED: Final = frozenset({"40001", "40P01", "53300", "55P03", "57014"})
 _MYSQL_THROTTLED: Final = frozenset({1040, 1203, 1205, 1213, 1226, 1969, 3024, 3572})
 
 
 def _sqlite(error: Any) -> type[SinkError] | None:
+    if str(error).startswith(_SQLITE_REJECTED):
+        return Rejected
     # "Error binding parameter" and "type ... is not supported" carry no SQLite code.
     return Rejected if not hasattr(error, "sqlite_errorcode") and "bind" in str(error) else None
 
@@ -57,21 +65,12 @@ _MEANING: Final[dict[str, Callable[[Any], type[SinkError] | None]]] = {
 }
 
 
-def _sentence(error: BaseException) -> str:
-    """The first line of the driver's message: the rest repeats the statement or the row."""
-    arguments = error.args
-    if len(arguments) == 2 and isinstance(arguments[0], int):  # PyMySQL: (code, message)
-        return f"{arguments[1]} ({arguments[0]})"
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
-
-
 def classify(error: Exception, dialect: Dialect, subject: str) -> SinkError:
     """``error`` as the SinkError to raise; ``subject`` (the table or database) begins its text."""
     if isinstance(error, SinkError):
         return error
     original: Any = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
-    text = f"{subject}: {_sentence(original)}"
+    text = f"{subject}: {sentence(original)}"
     dbapi = dialect.loaded_dbapi
     if isinstance(original, UNBINDABLE):
         return Rejected(text)

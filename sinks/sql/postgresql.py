@@ -13,7 +13,7 @@ flatten them. A key that comes twice in a batch: the last row wins, as it would 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
 from functools import lru_cache, partial
 from typing import Any, Final, NamedTuple
@@ -27,10 +27,12 @@ from formats.json import encode_document
 from sinks.encoding import instant, rfc3339
 from sinks.sql.config import TableSettings
 from sinks.sql.encode import (
+    UNBINDABLE,
     Kind,
     convert_column,
     from_milliseconds,
     from_text,
+    in_column,
     local,
     text_of_bytes,
     text_of_float,
@@ -42,6 +44,8 @@ Text = Callable[[Any], str | None]
 
 _NUL: Final = "text with a NUL character (\\u0000), which PostgreSQL cannot store"
 _FIRST_NUMBER: Final = re.compile(r"\D*(\d+)").match
+_COPY_COLUMN: Final = re.compile(r"\D*\d+, \S+ (.+)", re.DOTALL).match
+_PARAMETER: Final = re.compile(r'[^"$]*\$(\d+)').match
 
 
 class Column(NamedTuple):
@@ -205,6 +209,22 @@ def _literal(column: Sequence[str | None]) -> str:
     return '{"' + '","'.join(column) + '"}'  # type: ignore[arg-type]
 
 
+def _each(columns: Sequence[Column], function: Callable[[Column, Any], Any], values: Iterable[Any]) -> list[Any]:
+    """``function`` of each column and its values; what it cannot do is said with the column's name."""
+    found = []
+    for column, its in zip(columns, values, strict=True):
+        try:
+            found.append(function(column, its))
+        except UNBINDABLE as error:
+            raise in_column(column.name, error) from error
+    return found
+
+
+def _context(error: BaseException) -> str:
+    """Where the server was when it met the error, in its own language."""
+    return getattr(getattr(error, "diag", None), "context", None) or ""
+
+
 # -- writers -------------------------------------------------------------------------------------------------------
 
 
@@ -213,25 +233,33 @@ class Copy(Writer):
 
     def __init__(self, settings: TableSettings, columns: Sequence[Column]) -> None:
         self._columns = tuple(columns)
-        self._table = settings.name
+        self._prefix = f"COPY {settings.name}, "
         self.statement = f"COPY {title(settings)} ({', '.join(quoted(column.name) for column in columns)}) FROM STDIN"
 
     def encode(self, rows: Sequence[Row]) -> bytes:
-        columns = zip(self._columns, zip(*rows, strict=True), strict=True)
-        cells = [_cells(convert_column(values, column.texts)) for column, values in columns]
+        cells = _each(self._columns, self._column_cells, zip(*rows, strict=True))
         return ("\n".join(map("\t".join, zip(*cells, strict=True))) + "\n").encode()
+
+    @staticmethod
+    def _column_cells(column: Column, values: Sequence[Any]) -> Sequence[str]:
+        return _cells(convert_column(values, column.texts))
 
     def send(self, cursor: Any, encoded: bytes) -> None:
         with cursor.copy(self.statement) as copy:
             copy.write(encoded)
 
     def refused(self, error: BaseException, encoded: bytes) -> int | None:
-        """The server says ``COPY meter, line 3, column kw: "x"``, in its own language."""
-        context = getattr(getattr(error, "diag", None), "context", None) or ""
-        prefix = f"COPY {self._table}, "
-        found = _FIRST_NUMBER(context, len(prefix)) if context.startswith(prefix) else None
+        """The server says ``COPY meter, line 3, column kw: "x"``."""
+        context = _context(error)
+        found = _FIRST_NUMBER(context, len(self._prefix)) if context.startswith(self._prefix) else None
         position = int(found[1]) - 1 if found else -1
         return position if 0 <= position < encoded.count(b"\n") else None
+
+    def column(self, error: BaseException) -> str | None:
+        context = _context(error)
+        found = _COPY_COLUMN(context, len(self._prefix)) if context.startswith(self._prefix) else None
+        names = [column.name for column in self._columns if found and found[1].startswith(f"{column.name}:")]
+        return max(names, key=len, default=None)
 
 
 class Unnest(Writer):
@@ -263,11 +291,12 @@ class Unnest(Writer):
         self.statement = statement.replace("%", "%%").replace("\0", "%s")
 
     def encode(self, rows: Sequence[Row]) -> tuple[str, ...]:
-        columns = zip(self._columns, zip(*rows, strict=True), strict=True)
-        texts = [convert_column(values, column.texts) for column, values in columns]
+        texts = _each(
+            self._columns, lambda column, values: convert_column(values, column.texts), zip(*rows, strict=True)
+        )
         if self._last_wins:
             texts = self._without_repeated_keys(texts)
-        return tuple(map(_literal, texts))
+        return tuple(_each(self._columns, lambda _, values: _literal(values), texts))
 
     def _without_repeated_keys(self, texts: list[Sequence[Any]]) -> list[Sequence[Any]]:
         """ON CONFLICT cannot touch a row twice. Keys with a NULL are never equal."""
@@ -280,6 +309,12 @@ class Unnest(Writer):
 
     def send(self, cursor: Any, encoded: tuple[str, ...]) -> None:
         cursor.execute(self.statement, encoded)
+
+    def column(self, error: BaseException) -> str | None:
+        """The server says ``unnamed portal parameter $2 = '...'``."""
+        found = _PARAMETER(_context(error))
+        number = int(found[1]) if found else 0
+        return self._columns[number - 1].name if 0 < number <= len(self._columns) else None
 
 
 # -- the table -----------------------------------------------------------------------------------------------------

@@ -22,9 +22,11 @@ from core.message import Batch, Row, Schema
 from sinks.base import Sink, SinkContext
 from sinks.sql import table
 from sinks.sql.config import Config as SqlSinkConfig
-from sinks.sql.config import TableSettings, check_statement, check_table
+from sinks.sql.config import TableSettings, check_table
+from sinks.sql.encode import UNBINDABLE
 from sinks.sql.errors import classify
-from sinks.sql.writer import UNBINDABLE, Writer, by_hand
+from sinks.sql.statement import by_hand, check_live, check_statement
+from sinks.sql.writer import Writer
 
 _MAX_WRITERS: Final = 256
 _MAX_LOCATED: Final = 64
@@ -87,8 +89,10 @@ class SqlSink(Sink):
         except Exception as error:
             raise self._problem(error) from error
 
-    def _problem(self, error: Exception) -> SinkError:
+    def _problem(self, error: Exception, column: str | None = None) -> SinkError:
         subject = f"table {self._table.title}" if self._table is not None else "statement"
+        if column is not None:
+            subject += f": column {column!r}"
         return classify(error, self._dialect, f"{self._connection.title} {subject}")
 
     # -- in the thread --------------------------------------------------------------------------------------------
@@ -100,6 +104,7 @@ class SqlSink(Sink):
             if self._table is None:
                 for schema in schemas:
                     self._keep(schema, by_hand(str(self._statement), schema, self._dialect))
+                check_live(connection, str(self._statement))
             else:
                 found = table.find(connection, self._table, [*self.context.schemas, *schemas], make=make)
                 if found is not None:
@@ -131,7 +136,7 @@ class SqlSink(Sink):
                 session.transaction(partial(writer.send, encoded=encoded))
                 break
             except Exception as error:
-                problem = self._problem(error)
+                problem = self._problem(error, writer.column(error))
                 if isinstance(problem, Unavailable):
                     if not isinstance(problem, Throttled):
                         # The connection may be lost, the table changed or dropped: look at both again next time.

@@ -197,4 +197,4 @@ def writer(settings: TableSettings, table: Table, schema: Schema, dialect: Diale
     if table.writable is not None:
         return postgresql.writer(settings, table.writable, columns, list(zip(kinds, schema.types, strict=True)))
     tables = [converters(kind, declared, dialect.name) for kind, declared in zip(kinds, schema.types, strict=True)]
-    return insert(settings, columns, dialect, Conversion(tuple(tables)))
+    return insert(settings, columns, dialect, Conversion(tuple(columns), tuple(tables)))

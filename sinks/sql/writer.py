@@ -16,19 +16,17 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.engine import Dialect
 
-from core.errors import PayloadError, Unavailable
-from core.message import Row, Schema
+from core.errors import Unavailable
+from core.message import Row
 from sinks.sql.config import TableSettings
-from sinks.sql.encode import Conversion, parameter_converters
+from sinks.sql.encode import Conversion
 
-UNBINDABLE: Final = (OverflowError, UnicodeError, PayloadError)
-"""Python's own refusals of a value, before any database sees it."""
 # PyMySQL makes one statement of many rows, but only the first list of values gets its parameters.
 _PARAMETERS_BEHIND: Final = re.compile(r"\)\s*(AS\b.*)?ON\s+DUPLICATE\b.*%s", re.IGNORECASE | re.DOTALL).search
 
 
 class Writer(ABC):
-    """Rows of one schema; what it raises is the driver's or one of UNBINDABLE."""
+    """Rows of one schema; what it raises is the driver's or one of ``encode.UNBINDABLE``."""
 
     @abstractmethod
     def encode(self, rows: Sequence[Row]) -> Any:
@@ -41,6 +39,11 @@ class Writer(ABC):
     def refused(self, error: BaseException, encoded: Any) -> int | None:
         """The position of the row that ``error`` is about; None where that is not known."""
         del error, encoded
+        return None
+
+    def column(self, error: BaseException) -> str | None:
+        """The table's column that ``error`` is about; None where the error's text says it, or nobody knows."""
+        del error
         return None
 
 
@@ -99,24 +102,6 @@ def insert(settings: TableSettings, columns: Sequence[str], dialect: Dialect, co
     if list(compiled.positiontup or ()) != list(columns):
         raise Unavailable(f"table {settings.title}: the driver takes the columns in another order")
     return Executemany(str(compiled), conversion, dialect=dialect.name)
-
-
-def by_hand(statement: str, schema: Schema, dialect: Dialect) -> Executemany:
-    """A hand-written statement with the columns of ``schema`` as parameters; Unavailable where one is not there."""
-    compiled: Any = sa.text(statement).compile(dialect=dialect)
-    names = tuple(compiled.positiontup if compiled.positional else compiled.params)
-    for name in names:
-        if name not in schema.names:
-            raise Unavailable(f"the rule yields no column {name!r} for the statement, only {', '.join(schema.names)}")
-    tables = tuple(parameter_converters(kind, dialect.name) for kind in schema.types)
-    columns = tuple(schema.names.index(name) for name in names)
-    return Executemany(
-        str(compiled),
-        Conversion(tables),
-        columns=columns,
-        names=None if compiled.positional else names,
-        dialect=dialect.name,
-    )
 
 
 def _insert(settings: TableSettings, columns: Sequence[str], dialect: str) -> sa.Insert:

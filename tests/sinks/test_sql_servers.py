@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Sequence
 from contextlib import closing
 from datetime import UTC
@@ -259,6 +260,97 @@ async def test_a_json_column_takes_json_of_everything(url: str, declared: Type) 
     if not url.startswith("postgresql"):
         found = [None if text is None else json.loads(text) for text in found]
     assert found == values
+
+
+async def test_a_refusal_names_the_column_and_the_reason(url: str) -> None:
+    if url.startswith("mysql"):
+        pytest.skip("its own texts do")
+    execute(
+        url,
+        "DROP TABLE IF EXISTS meter",
+        'CREATE TABLE meter (station TEXT UNIQUE, "the: kw" NUMERIC(4, 2), soc SMALLINT, ok BOOLEAN NOT NULL)',
+    )
+    schema = Schema(("station", "the: kw", "soc", "ok"), (Type.ANY,) * 4)
+    bad: list[tuple[Row, str, str | None]] = [  # the second text is UNNEST's, where it differs
+        (("a", 12345, 1, True), r"column 'the: kw': numeric field overflow \(.* precision 4, scale 2", "numeric field"),
+        (("a", "x", 1, True), r"column 'the: kw': invalid input syntax for type numeric: \"x\"", None),
+        (("a", 1, 70_000, True), r"column 'soc': value \"70000\" is out of range for type smallint", None),
+        (("a", 1, 1.5, True), r"column 'soc': 1\.5 is no whole number", None),
+        (("\0", 1, 1, True), r"column 'station': text with a NUL character", None),
+        (("\ud800", 1, 1, True), r"column 'station': .*surrogates not allowed", None),
+        (("a", 1, 1, None), r"null value in column \"ok\" .* violates not-null constraint$", None),
+    ]
+    for config in ({}, {"write": "upsert", "key": ("station",)}):
+        sink = make(url, (schema,), **config)
+        await sink.open()
+        try:
+            for row, reason, unnest in bad:
+                with pytest.raises(Rejected) as caught:
+                    await sink.write(batch(row, schema=schema))
+                [text] = [text for _, text in caught.value.rows] or [str(caught.value)]
+                assert re.search(unnest or reason if config else reason, text), text
+        finally:
+            await sink.close()
+    sink = make(url, (schema,))
+    await sink.open()
+    try:
+        with pytest.raises(Rejected, match=r"\(Key \(station\)=\(a\) already exists\.\)"):
+            await sink.write(batch(("a", 1, 1, True), ("a", 2, 1, True), schema=schema))
+    finally:
+        await sink.close()
+
+
+async def test_statements_of_ones_own(url: str) -> None:
+    cast, seconds, change = "(:soc)", "from_unixtime(:soc)", "ON DUPLICATE KEY UPDATE kw = VALUES(kw) + :kw"
+    instant = "DATETIME"
+    if url.startswith("postgresql"):
+        cast, seconds, change = (
+            ":soc::bigint",
+            "to_timestamp(:soc)",
+            "ON CONFLICT (station) DO UPDATE SET kw = EXCLUDED.kw + :kw",
+        )
+        instant = "TIMESTAMP WITH TIME ZONE"
+    table = (
+        f"CREATE TABLE meter (station VARCHAR(9) PRIMARY KEY, kw DOUBLE PRECISION, n BIGINT, at {instant}, note TEXT)"
+    )
+    statement = f"INSERT INTO meter VALUES (:station, :kw, {cast}, {seconds}, '5% %s 12:30\\:x') {change}"  # noqa: S608
+    execute(url, "DROP TABLE IF EXISTS meter")
+    sink = make(url, table=None, statement=statement)
+    for attempt in (sink.open, sink.check):
+        with pytest.raises(
+            Unavailable, match=r"the database refuses the statement: .*meter.* (does not|doesn't) exist"
+        ):
+            await attempt()
+    execute(url, table)
+    await sink.check()
+    await sink.open()
+    try:
+        await sink.write(batch(("a", 1.5, 1_764_000_000), ("b", 2.0, 0)))
+        await sink.write(batch(("a", 2.0, 1)))
+    finally:
+        await sink.close()
+    found = [tuple(row.values()) for row in execute(url, "SELECT * FROM meter ORDER BY station")]
+    moment = EPOCH.fromisoformat("2025-11-24T16:00:00Z")
+    at = moment if url.startswith("postgresql") else moment.replace(tzinfo=None)
+    assert found[0] == ("a", 4.0, 1_764_000_000, at, "5% %s 12:30:x")
+    assert found[1][:3] == ("b", 2.0, 0)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "INSERT INTO meter (station, kwh) VALUES (:station, :kw)",
+        "INSERT INTO meter VALUE S (:station)",
+        "DELETE FROM meter WHERE station = :station; DELETE FROM meter",
+    ],
+)
+async def test_a_statement_that_is_wrong_for_every_row_is_found_at_the_start(url: str, statement: str) -> None:
+    execute(url, "DROP TABLE IF EXISTS meter", "CREATE TABLE meter (station TEXT)", "INSERT INTO meter VALUES ('a')")
+    sink = make(url, table=None, statement=statement)
+    with pytest.raises(Unavailable, match="the database refuses the statement: "):
+        await sink.open()
+    await sink.close()
+    assert len(execute(url, "SELECT * FROM meter")) == 1
 
 
 async def test_a_dropped_table_and_a_lost_connection_heal(url: str) -> None:

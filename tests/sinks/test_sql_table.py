@@ -120,12 +120,29 @@ async def test_a_statement_may_use_a_column_twice_or_one_only(tmp_path: Path) ->
     assert query(tmp_path, "SELECT * FROM meter") == []
 
 
-async def test_a_statement_about_a_table_that_is_not_there_is_unavailable(tmp_path: Path) -> None:
-    async with opened(tmp_path, {"table": None, "statement": STATEMENT}) as sink:
-        with pytest.raises(Unavailable, match="no such table: meter"):
-            await sink.write(batch(("a", 1.0, 1)))
-        with pytest.raises(Unavailable, match="yields no column 'station' for the statement, only x"):
-            await sink.write(batch((1,), schema=Schema(("x",), (Type.BIGINT,))))
+async def test_a_statement_that_the_database_does_not_understand_is_said_before_the_first_row(tmp_path: Path) -> None:
+    sink = make(tmp_path, {"table": None, "statement": STATEMENT}, METER)
+    await sink._connection.join(sink)
+    for attempt in (sink.open, sink.check):
+        query(tmp_path, "SELECT 1")
+        with pytest.raises(Unavailable, match="the database refuses the statement: no such table: meter"):
+            await attempt()
+    query(tmp_path, "CREATE TABLE meter (station TEXT, soc INTEGER, raw)")
+    await sink.open()
+    with pytest.raises(Unavailable, match="yields no column 'station' for the statement, only x"):
+        await sink.write(batch((1,), schema=Schema(("x",), (Type.BIGINT,))))
+    await sink.close()
+    assert query(tmp_path, "SELECT * FROM meter") == []
+
+
+async def test_a_value_that_a_function_of_the_statement_refuses_is_the_rows_fault(tmp_path: Path) -> None:
+    query(tmp_path, "CREATE TABLE meter (station TEXT)")
+    statement = "INSERT INTO meter VALUES (json_extract(:station, '$.a'))"
+    async with opened(tmp_path, {"table": None, "statement": statement}, METER) as sink:
+        with pytest.raises(Rejected, match="malformed JSON") as caught:
+            await sink.write(batch(('{"a": "b"}', 1.0, 1), ("{", 1.0, 1), ('{"a": "c"}', 1.0, 1)))
+        assert [index for index, _ in caught.value.rows] == [1]
+    assert query(tmp_path, "SELECT * FROM meter") == [("b",), ("c",)]
 
 
 # -- settings ------------------------------------------------------------------------------------------------------
