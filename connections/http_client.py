@@ -246,5 +246,9 @@ def _reason(error: BaseException, seconds: float) -> str:
         return "the connection was closed before the answer"
     if isinstance(error, aiohttp.InvalidURL | ValueError) and not isinstance(error, aiohttp.ClientPayloadError):
         return "not an http URL"
+    if isinstance(cause, ssl.SSLError):
+        return f"TLS fails: {(cause.reason or 'no reason given').replace('_', ' ').lower()}"
+    if isinstance(cause, OSError) and cause.strerror:
+        return " ".join(cause.strerror.split()).lower()
     text = " ".join(str(cause).split())
     return f"{type(cause).__name__}: {text}" if text else type(cause).__name__

@@ -74,6 +74,8 @@ class _Points:
 
     def __init__(self, config: Config, template: Template, schema: Schema) -> None:
         names = schema.names
+        self._config = config
+        self._names = names
         self._types = schema.types
         self._width = len(names)
         self._unsigned = frozenset(names.index(name) for name in config.unsigned if name in names)
@@ -118,7 +120,10 @@ class _Points:
             value = row[index]
             if self._types[index] is Type.TIMESTAMP and type(value) is int:
                 value = rfc3339(value)
-            text = lines.field(value, unsigned=index in self._unsigned, floats=self._floats)
+            try:
+                text = lines.field(value, unsigned=index in self._unsigned, floats=self._floats)
+            except PayloadError as error:
+                raise lines.about(self._names[index], error) from None
             if text is not None:
                 fields.append(f"{name}={text}")
         if not fields:
@@ -133,24 +138,29 @@ class _Points:
             value = row[index]
             if self._types[index] is Type.TIMESTAMP and type(value) is int:
                 value = rfc3339(value)
-            text = lines.text_of(value)
-            if text:
-                parts.append(f"{name}={lines.tag(text)}")
+            try:
+                text = lines.text_of(value)
+                if text:
+                    parts.append(f"{name}={lines.tag(text)}")
+            except PayloadError as error:
+                raise lines.about(self._names[index], error) from None
         return f"{','.join(parts)} "
 
     def _moment(self, row: Row) -> int:
         if self._time is None:
             if self._timed:
-                lines.refuse("it has no time")
+                lines.refuse(f"it has no time: its rule yields no {self._config.time}")
             return self._clock.next()
-        value = row[self._time]
+        name, value = self._names[self._time], row[self._time]
         if isinstance(value, float) and value.is_integer():
             value = int(value)
+        if value is None or value is MISSING:
+            lines.refuse(f"it has no time: {name} is {'null' if value is None else 'missing'}")
         if type(value) is not int:
-            lines.refuse("it has no time" if value is None or value is MISSING else f"{value!r:.40} is no time")
+            lines.refuse(f"{name}: {value!r:.40} is no time")
         moment = value * (1_000 if self._types[self._time] is Type.TIMESTAMP else 1_000_000)
         if not lines.INT_MIN <= moment <= lines.INT_MAX:
-            lines.refuse(f"the time {value} is out of range")
+            lines.refuse(f"{name}: the time {value} is out of range")
         return moment // self._unit
 
     # -- the generated way ------------------------------------------------------------------------------------------

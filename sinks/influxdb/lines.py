@@ -30,6 +30,11 @@ def refuse(reason: str) -> NoReturn:
     raise PayloadError(reason, "line protocol")
 
 
+def about(name: str, error: PayloadError) -> PayloadError:
+    """The same error, with the tag or field that it is about."""
+    return PayloadError(f"{name}: {error}", error.codec)
+
+
 def _name(text: str, what: str, table: dict[int, str]) -> str:
     if not _LINE_ENDS.isdisjoint(text):
         refuse(f"a {what} cannot hold a line break: {text!r:.80}")

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
-from core.errors import ConfigError
+from core.errors import ConfigError, PayloadError
 from core.message import MISSING, Row, Schema
 from sinks.influxdb import lines
 from sinks.template import Template
@@ -83,9 +83,14 @@ class Syntax:
             for key, value in tags:
                 tag = value(row)
                 if tag:
-                    found[lines.key(_text(key(row)), "tag key")] = lines.tag(_text(tag))
+                    name = lines.key(_text(key(row)), "tag key")
+                    found[name] = _about(name, lines.tag, _text(tag))
             parts += [f"{key}={found[key]}" for key in sorted(found)]
-            values = [f"{lines.key(_text(key(row)))}={text}" for key, value in fields if (text := value(row))]
+            values = []
+            for key, field in fields:
+                name = lines.key(_text(key(row)))
+                if text := _about(name, field, row):
+                    values.append(f"{name}={text}")
             if not values:
                 lines.refuse("no field has a value")
             when = clock.next() if moment is None else self._moment(_text(moment(row)))
@@ -122,6 +127,13 @@ def _bound_field(field: _Field, schema: Schema) -> Callable[[Row], str | None]:
     assert value_of is not None  # noqa: S101 - the parser has made sure of it
     convert = _any if field.kind == "any" else (lambda value: _whole(value, unsigned=field.kind == "u"))
     return lambda row: convert(value_of(row))
+
+
+def _about(name: str, function: Callable[[Any], Any], value: Any) -> Any:
+    try:
+        return function(value)
+    except PayloadError as error:
+        raise lines.about(name, error) from None
 
 
 def _any(value: Any) -> str | None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import socket
 import ssl
+import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -99,6 +101,26 @@ async def test_what_breaks_on_the_way_is_unavailable(tmp_path: Path) -> None:
             await client.send("GET", URL(f"http://127.0.0.1:{port}/"), {})
     with pytest.raises(Unavailable, match="not open"):
         await HttpClient(tmp_path).send("GET", URL("http://127.0.0.1/"), {})
+
+
+async def test_a_reset_is_told_in_words(tmp_path: Path) -> None:
+    async def reset(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        linger = struct.pack("ii", 1, 0)
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        writer.close()
+
+    server = await asyncio.start_server(reset, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server, opened(HttpClient(tmp_path)) as client:
+        with pytest.raises(Unavailable) as caught:
+            await client.send("GET", URL(f"http://127.0.0.1:{port}/"), {})
+    assert str(caught.value) == f"http://127.0.0.1:{port}/: connection reset by peer"
+
+
+async def test_tls_where_there_is_none(tmp_path: Path) -> None:
+    async with serving(echo) as url, opened(HttpClient(tmp_path)) as client:
+        with pytest.raises(Unavailable, match="TLS fails: wrong version number"):
+            await client.send("GET", url.with_scheme("https").with_port(url.port), {})
 
 
 async def test_tls_is_verified(tmp_path: Path) -> None:

@@ -109,26 +109,26 @@ def test_a_point_without_tags() -> None:
 @pytest.mark.parametrize(
     ("row", "reason"),
     [
-        (("a\\", 1, 1.0, 1, True, "b", AT), "a tag value cannot end in a backslash"),
-        (("a\nb", 1, 1.0, 1, True, "b", AT), "a tag value cannot hold a line break"),
+        (("a\\", 1, 1.0, 1, True, "b", AT), "station: a tag value cannot end in a backslash"),
+        (("a\nb", 1, 1.0, 1, True, "b", AT), "station: a tag value cannot hold a line break"),
         (("a", 1, None, None, None, None, AT), "no field has a value"),
-        (("a", 1, 1.0, 2**63, True, "b", AT), "is no 64-bit integer"),
-        (("a", 1, 1.0, 1, True, "b", None), "it has no time"),
-        (("a", 1, 1.0, 1, True, "b", MISSING), "it has no time"),
-        (("a", 1, 1.0, 1, True, "b", "now"), "'now' is no time"),
-        (("a", 1, 1.0, 1, True, "b", 2**62), "out of range"),
+        (("a", 1, 1.0, 2**63, True, "b", AT), "energy: 9223372036854775808 is no 64-bit integer"),
+        (("a", 1, 1.0, 1, True, "b", None), "it has no time: at is null"),
+        (("a", 1, 1.0, 1, True, "b", MISSING), "it has no time: at is missing"),
+        (("a", 1, 1.0, 1, True, "b", "now"), "at: 'now' is no time"),
+        (("a", 1, 1.0, 1, True, "b", 2**62), "at: the time 4611686018427387904 is out of range"),
     ],
 )
 def test_what_cannot_be_said(row: tuple[Any, ...], reason: str) -> None:
     encode = encoder()
     encode(("a", 1, 1.0, 1, True, "b", AT))  # the fast way is there
-    assert reason in refused(encode, row)
+    assert refused(encode, row).startswith(reason)
 
 
 def test_unsigned_and_floats() -> None:
     row = ("a", 1, 1.0, 2**64 - 1, True, "b", AT)
     assert f"energy={2**64 - 1}u" in encoder(unsigned=["energy"])(row)
-    assert "no unsigned" in refused(encoder(unsigned=["energy"]), ("a", 1, 1.0, -1, True, "b", AT))
+    assert "energy: -1 is no unsigned" in refused(encoder(unsigned=["energy"]), ("a", 1, 1.0, -1, True, "b", AT))
     for number, text in ((7, "7.0"), (-(2**60), repr(float(-(2**60)))), (2**70, repr(float(2**70)))):
         line = encoder(integers="float")(("a", 1, 1.0, number, True, "b", AT))
         assert f"energy={text}," in line
@@ -218,7 +218,8 @@ def test_a_bare_placeholder_is_typed_by_its_value() -> None:
         "m v=false 1",
         'm v="x y" 1',
     ]
-    assert "is no integer" in refused(syntax("m v=${v}i 1", "v"), ("x",))
+    assert refused(syntax("m v=${v}i 1", "v"), ("x",)) == "v: 'x' is no integer"
+    assert refused(syntax("m,t=${v} v=1 1", "v"), ("x\\",)).startswith("t: a tag value cannot end in a backslash")
 
 
 def test_several_lines_are_several_points() -> None:
