@@ -220,22 +220,15 @@ class HttpConnection(Connection):
 
     def told(self, answer: Answer) -> str:
         """What the far side says, on one line, without credentials that it repeats."""
-        body = answer.body
         held = None if self._tokens is None else self._tokens.held()
-        secrets = {*self._secrets, held.value if held else ""} - {""}
-        for secret in sorted(secrets, key=len, reverse=True):
-            body = body.replace(secret.encode(), MASK.encode())
-        return answer._replace(body=body).text
+        return answer.without([*self._secrets, held.value if held else ""]).text
 
     def moved_to(self, answer: Answer) -> str:
         """Where a redirect leads, as messages may show it."""
-        try:
-            target = URL(answer.headers.get("Location", ""))
-        except ValueError:
-            return "?"
-        if target.host:
-            return self.shown(target)
-        return target.path if self._hidden is None and target.path else "?"
+        text = answer.location
+        if self._hidden is None:
+            return text
+        return text.replace(self._hidden, f"/{MASK}", 1) if "://" in text else "?"
 
     # -- its life ---------------------------------------------------------------------------------------------------
 

@@ -11,10 +11,11 @@ import asyncio
 import email.utils
 import http
 import ipaddress
+import re
 import socket
 import ssl
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -26,10 +27,17 @@ from yarl import URL
 from connections.tls import TlsSettings, make_context
 from core.clock import SECOND
 from core.errors import Unavailable
+from core.settings import MASK
 
 _MAX_ANSWER: Final = 1 << 16
 _MAX_WAIT: Final = 3_600 * SECOND
 _SHOWN: Final = 300
+_TLS_WANTED: Final = re.compile(
+    rb"Client sent an HTTP request to an HTTPS server\.\s*$"
+    rb"|Bad Request\s+This combination of host and port requires TLS"
+    rb"|<html>\s*<head><title>400 The plain HTTP request was sent to HTTPS port</title>"
+)
+"""What Go, Tomcat and nginx answer to HTTP on a port for TLS. No row can be the reason, so none must pay for it."""
 _CONNECT: Final = 10.0
 """Seconds that the making of one connection may take."""
 _PHRASES: Final = {status.value: status.phrase for status in http.HTTPStatus}
@@ -50,6 +58,22 @@ class Answer(NamedTuple):
         if not line:
             return _PHRASES.get(self.status, "no reason given")
         return line if len(line) <= _SHOWN else f"{line[:_SHOWN]}..."
+
+    @property
+    def location(self) -> str:
+        """Where a redirect leads, as messages may show it."""
+        try:
+            target = URL(self.headers.get("Location", ""))
+        except ValueError:
+            return "?"
+        return shown(target) if target.host else target.path or "?"
+
+    def without(self, secrets: Iterable[str]) -> Answer:
+        """The same with these masked wherever the body repeats them."""
+        body = self.body
+        for secret in sorted({*secrets} - {""}, key=len, reverse=True):
+            body = body.replace(secret.encode(), MASK.encode())
+        return self._replace(body=body)
 
     def retry_after(self, now: int) -> int | None:
         """Nanoseconds that the far side asks us to wait (RFC 9110, 10.2.3), at most an hour; ``now`` likewise."""
@@ -181,11 +205,14 @@ class HttpClient:
         self._check(url, name)
         try:
             async with session.request(method, url, data=body, headers=headers, allow_redirects=False) as response:
-                return Answer(response.status, response.headers, await _body(response))
+                answer = Answer(response.status, response.headers, await _body(response))
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             reason = _reason(error, self._seconds)
             never = isinstance(_cause(error), _Refused | aiohttp.InvalidURL)
             raise (AddressRefused if never else Unavailable)(f"{name or shown(url)}: {reason}") from None
+        if answer.status == 400 and url.scheme == "http" and _TLS_WANTED.match(answer.body):
+            raise Unavailable(f"{name or shown(url)}: the port speaks TLS, the address has to begin with https")
+        return answer
 
     def _check(self, url: URL, name: str | None) -> None:
         """Host names are checked when they are resolved; what looks like an address is not resolved."""

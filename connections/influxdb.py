@@ -109,6 +109,7 @@ class InfluxdbConnection(Connection):
         self._api = _APIS[config.api]
         self._check_config(config)
         self._base = _address(config.url)
+        self._secrets: list[str] = []
         self._headers = {"Content-Type": "text/plain; charset=utf-8", **self._login(config)}
         if config.gzip:
             self._headers["Content-Encoding"] = "gzip"
@@ -143,6 +144,7 @@ class InfluxdbConnection(Connection):
         if token is None and config.user is not None:
             pair = f"{config.user}:{password}"
             token = base64.b64encode(pair.encode()).decode() if self._api.scheme == "Basic" else pair
+        self._secrets = [password, token or ""]
         if token is not None and not (token.isascii() and token.isprintable()):
             raise ConfigError("holds what no HTTP header can: a line break?", path="token")
         return {} if token is None else {"Authorization": f"{self._api.scheme} {token}"}
@@ -202,7 +204,7 @@ class InfluxdbConnection(Connection):
 
     def _problem(self, answer: Answer) -> SinkError:
         """What an answer other than success means (InfluxDB's write APIs 1, 2 and 3)."""
-        status, told = answer.status, _told(answer)
+        status, told = answer.status, _told(answer.without(self._secrets))
         if status in _REFUSED:
             return Rejected(f"{told.message} ({status})", told.lines)
         if status in _PAUSE:
@@ -213,9 +215,7 @@ class InfluxdbConnection(Connection):
         if status == 404:
             return Unavailable(f"{self.title}: it is not there: {told.message} (404)")
         if 300 <= status < 400:
-            return Unavailable(
-                f"{self.title}: the address has moved to {answer.headers.get('Location', '?')} ({status})"
-            )
+            return Unavailable(f"{self.title}: the address has moved to {answer.location} ({status})")
         return Unavailable(f"{self.title}: {told.message} ({status})")
 
 

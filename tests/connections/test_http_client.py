@@ -123,6 +123,24 @@ async def test_tls_where_there_is_none(tmp_path: Path) -> None:
             await client.send("GET", url.with_scheme("https").with_port(url.port), {})
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Client sent an HTTP request to an HTTPS server.\n",
+        "<html>\r\n<head><title>400 The plain HTTP request was sent to HTTPS port</title></head>\r\n<body>",
+        "Bad Request\r\nThis combination of host and port requires TLS.\r\n",
+    ],
+)
+async def test_no_tls_where_it_is_wanted(tmp_path: Path, text: str) -> None:
+    async def handle(request: web.Request) -> web.Response:
+        return web.Response(status=400, text=f"no: {text}" if request.path == "/repeats" else text)
+
+    async with serving(handle) as url, opened(HttpClient(tmp_path)) as client:
+        with pytest.raises(Unavailable, match="the port speaks TLS, the address has to begin with https"):
+            await client.send("POST", url, {}, b"x")
+        assert (await client.send("POST", url / "repeats", {}, b"x")).status == 400
+
+
 async def test_tls_is_verified(tmp_path: Path) -> None:
     authority, other = trustme.CA(), trustme.CA()
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")

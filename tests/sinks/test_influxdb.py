@@ -319,15 +319,34 @@ def test_addresses(settings: dict[str, Any], url: str) -> None:
         (429, b"", Throttled, "Too Many Requests (429)"),
         (503, b"busy", Throttled, "busy"),
         (500, b"oops", Unavailable, "oops"),
-        (302, b"", Unavailable, "moved to /elsewhere"),
+        (302, b"", Unavailable, "moved to http://h/elsewhere (302)"),
     ],
 )
 def test_what_answers_mean(status: int, body: bytes, kind: type[Exception], text: str) -> None:
-    error = connection()._problem(Answer(status, {"Retry-After": "7", "Location": "/elsewhere"}, body))
+    error = connection()._problem(
+        Answer(status, {"Retry-After": "7", "Location": "http://me:pw@h/elsewhere?token=x"}, body)
+    )
     assert type(error) is kind
     assert text in str(error)
     if isinstance(error, Throttled):
         assert error.retry_after == 7_000_000_000
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"token": "hunter2"},
+        {"user": "me", "password": "hunter2"},
+        {"api": "v1", "bucket": None, "database": "d", "user": "me", "password": "hunter2"},
+    ],
+)
+@pytest.mark.parametrize("body", ["no: {}", '{{"error":"no: {}"}}'])
+def test_credentials_that_a_server_repeats_are_not_shown(settings: dict[str, Any], body: str) -> None:
+    far = connection(**settings)
+    authorization = far._headers["Authorization"]
+    error = far._problem(Answer(403, {}, body.format(f"hunter2 {authorization}").encode()))
+    scheme = authorization.partition(" ")[0]
+    assert str(error).endswith(f"not authorized: no: *** {scheme} *** (403)")
 
 
 def test_version_3_says_which_lines() -> None:
