@@ -1,5 +1,6 @@
 """A database and its sessions, which all sinks of the connection share.
 
+:meth:`SqlConnection.run` lets a function work with a session; ``engine`` is for what only asks about the dialect.
 Invariants: at most ``max_connections`` sessions work at a time, whoever asks; a session whose caller has given up
 counts no more, but at most four of those are left hanging; sessions are made when they are needed and closed with the
 connection.
@@ -8,6 +9,7 @@ connection.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -19,6 +21,7 @@ from sqlalchemy.engine import Engine
 from connections.base import Connection, ConnectionContext
 from connections.sql.config import SqlConfig
 from connections.sql.engine import is_sqlite_file, make_engine, masked, parse_url, with_credentials
+from connections.sql.errors import sentence
 from connections.sql.session import Session
 from connections.worker import Worker
 from core.errors import ConfigError, Unavailable
@@ -30,7 +33,7 @@ _PRODUCTS: Final = {"sqlite": "SQLite", "postgresql": "PostgreSQL", "mysql": "My
 
 
 class SqlConnection(Connection):
-    """:meth:`run` lets a function work with a session; ``engine`` is for what only asks about the dialect."""
+    """SQLite, PostgreSQL, TimescaleDB, MySQL, MariaDB; others that SQLAlchemy reaches take plain inserts."""
 
     type: ClassVar[str] = "sql"
     Config = SqlConfig
@@ -112,15 +115,18 @@ class SqlConnection(Connection):
     def _check(self) -> str:
         path = self.missing_file
         if path is not None:  # connecting would make it
+            parent = next(parent for parent in path.parents if parent.exists())
+            if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+                raise Unavailable(f"{path} does not exist and cannot be made: {parent} is no folder to write in")
             return f"{self._product()}, {path} will be made"
         try:
             with self.engine.connect() as connection:
                 connection.exec_driver_sql("SELECT 1")
                 return f"{self._product(connection.dialect.server_version_info)} at {self.title}"
         except sa.exc.SQLAlchemyError as error:
-            cause = getattr(error, "orig", None) or error
-            raise Unavailable(f"{self.title}: {type(cause).__name__}: {' '.join(str(cause).split())}") from None
+            raise Unavailable(f"{self.title}: {sentence(getattr(error, 'orig', None) or error)}") from None
 
     def _product(self, version: tuple[Any, ...] | None = None) -> str:
-        numbers = ".".join(str(part) for part in version or ())
-        return f"{_PRODUCTS.get(self.engine.dialect.name, self.engine.dialect.name)} {numbers}".strip()
+        dialect = self.engine.dialect
+        name = "mariadb" if getattr(dialect, "is_mariadb", False) else dialect.name  # by mysql:// too
+        return " ".join([_PRODUCTS.get(name, name), ".".join(map(str, version or ()))]).strip()

@@ -11,6 +11,7 @@ from core.errors import ConfigError
 from core.message import Schema, Type
 from core.registry import did_you_mean
 from core.settings import Duration
+from sinks.sql.encode import Kind, fits
 
 Write = Literal["insert", "upsert", "ignore"]
 UPSERTS = ("sqlite", "postgresql", "mysql", "mariadb")
@@ -21,7 +22,8 @@ class HypertableSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=Tru
     """How TimescaleDB divides the table."""
 
     time: str | None = None
-    """The table's column that it is divided by; the first TIMESTAMP column of the rules otherwise."""
+    """The table's column that it is divided by, which becomes a TIMESTAMP WITH TIME ZONE whatever the rules yield;
+    the first TIMESTAMP column of the rules otherwise."""
     chunk: Duration | None = None
     """How much time one chunk covers; TimescaleDB's default otherwise."""
 
@@ -45,7 +47,7 @@ class Config(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """TimescaleDB: a table that ``create_table`` makes becomes a hypertable. ``true`` or a table."""
     statement: str | None = None
     """Instead of a table: a statement of your own that is run for every row, with ``:name`` for the column ``name`` of
-    the rule. ``\\\\:`` is a colon."""
+    the rule. A colon that begins no parameter is written ``\\:``."""
 
 
 class TableSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -115,10 +117,12 @@ def _hypertable(config: Config, columns: Mapping[str, Type], dialect: str) -> Hy
     if columns and time is None:
         time = next((name for name, kind in columns.items() if kind is Type.TIMESTAMP), None)
         if time is None:
-            hint = "CAST(... AS TIMESTAMP) in the rule, or hypertable = { time = 'column' }"
+            hint = "hypertable = { time = 'column' }; numbers in it are milliseconds since the epoch"
             raise ConfigError("no rule yields a TIMESTAMP column", path="hypertable", hint=hint)
     if columns and time not in columns:
         raise ConfigError(f"no rule yields {time!r}; they yield {', '.join(columns)}", path="hypertable.time")
+    if time is not None and columns and not fits(columns[time], Kind.INSTANT):
+        raise ConfigError(f"the rules yield {time!r} as {columns[time].value}", path="hypertable.time")
     if config.key and time is not None and time not in config.key:
         raise ConfigError(f"a hypertable's key must have its time column {time!r} in it", path="key")
     return HypertableSettings(time=time, chunk=settings.chunk)

@@ -57,6 +57,9 @@ def create_table(connection: Connection, settings: TableSettings, columns: Mappi
     if missing := [name for name in settings.key if name not in columns]:
         listed = ", ".join(columns)
         raise Unavailable(f"table {settings.title}: the key has {missing[0]!r}, but the rule yields only {listed}")
+    if settings.hypertable is not None:
+        require_timescaledb(connection)
+        columns = {**columns, _time_column(settings, columns): Type.TIMESTAMP}
     table = sa.Table(
         settings.name,
         sa.MetaData(),
@@ -76,8 +79,6 @@ def create_table(connection: Connection, settings: TableSettings, columns: Mappi
         mariadb_charset="utf8mb4",
         mariadb_collate="utf8mb4_bin",
     )
-    if settings.hypertable is not None:
-        require_timescaledb(connection)
     connection.execute(sa.schema.CreateTable(table, if_not_exists=True))
     if settings.hypertable is not None:
         create_hypertable(connection, settings, columns)
@@ -99,15 +100,23 @@ def require_timescaledb(connection: Connection) -> None:
 def create_hypertable(connection: Connection, settings: TableSettings, columns: Mapping[str, Type]) -> None:
     """Make the new, empty table a hypertable, in the transaction that made it."""
     assert settings.hypertable is not None  # noqa: S101 - the caller's condition
-    time = settings.hypertable.time or next((name for name, kind in columns.items() if kind is Type.TIMESTAMP), None)
-    if time is None:
-        raise Unavailable(f"table {settings.title}: the rule yields no TIMESTAMP column for the hypertable")
-    values = {"table": title(settings), "time": time}
+    values = {"table": title(settings), "time": _time_column(settings, columns)}
     chunk = settings.hypertable.chunk
     if chunk is None:
         connection.execute(CREATE_HYPERTABLE, values)
     else:
         connection.execute(CREATE_HYPERTABLE_OF_CHUNKS, {**values, "chunk": f"{chunk // MICROSECOND} microseconds"})
+
+
+def _time_column(settings: TableSettings, columns: Mapping[str, Type]) -> str:
+    assert settings.hypertable is not None  # noqa: S101 - the caller's condition
+    time = settings.hypertable.time or next((name for name, kind in columns.items() if kind is Type.TIMESTAMP), None)
+    if time is None:
+        raise Unavailable(f"table {settings.title}: the rule yields no TIMESTAMP column for the hypertable")
+    if time not in columns:
+        listed = ", ".join(columns)
+        raise Unavailable(f"table {settings.title}: the rule does not yield the time column {time!r}, only {listed}")
+    return time
 
 
 def is_hypertable(connection: Connection, settings: TableSettings) -> bool:

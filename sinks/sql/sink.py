@@ -36,7 +36,7 @@ Dead = list[tuple[int, str]]
 
 
 class SqlSink(Sink):
-    """Inserts, upserts or ignores rows; see ``Config`` and :class:`connections.sql.connection.SqlConnection`."""
+    """Writes rows into a table, or runs a statement for every row; a batch is one transaction."""
 
     name: ClassVar[str] = "sql"
     connection_type: ClassVar[str | None] = "sql"
@@ -66,6 +66,7 @@ class SqlSink(Sink):
         missing = self._connection.missing_file
         if missing is not None:
             if self._table is not None and self._table.create:
+                await self._connection.check()
                 return
             raise Unavailable(f"{missing} does not exist, and so no table in it")
         try:

@@ -52,6 +52,8 @@ def find(connection: Connection, settings: TableSettings, schemas: Sequence[Sche
     None where it is missing and will be made, but not now (``make`` is False).
     """
     inspector = sa.inspect(connection)
+    if settings.schema is not None and settings.schema not in (names := inspector.get_schema_names()):
+        raise Unavailable(f"schema {settings.schema} does not exist: create it. There are {', '.join(names)}")
     if not inspector.has_table(settings.name, settings.schema):  # nor a view
         if not settings.create:
             raise Unavailable(
@@ -64,7 +66,8 @@ def find(connection: Connection, settings: TableSettings, schemas: Sequence[Sche
     elif settings.hypertable is not None and not is_hypertable(connection, settings):
         raise Unavailable(
             f"table {settings.title} exists and is no hypertable: take `hypertable` away, or "
-            f"SELECT create_hypertable('{settings.title}', '{settings.hypertable.time}', migrate_data => true)"
+            f"SELECT create_hypertable('{settings.title}', '{settings.hypertable.time or 'its time column'}',"
+            " migrate_data => true)"
         )
     return _look(connection, inspector, settings)
 

@@ -185,6 +185,17 @@ class ServerConnection(ConnectionContract):
 
         self.run(use, lambda context: make(context.base_dir, f"{scheme}://ci:geheim@{rest.partition('@')[2]}"))
 
+    def test_a_refusal_is_a_sentence(self) -> None:
+        async def use(connection: Connection) -> None:
+            with pytest.raises(
+                Unavailable, match=r"/nowhere: .*(nowhere.*does not exist|to database 'nowhere')"
+            ) as caught:
+                await connection.check()
+            assert "Error" not in str(caught.value)
+
+        scheme, _, rest = self.url.partition("://")
+        self.run(use, lambda context: make(context.base_dir, f"{scheme}://{rest.rpartition('/')[0]}/nowhere"))
+
 
 @pytest.mark.integration
 class TestPostgresql(ServerConnection):
@@ -200,6 +211,49 @@ class TestMariadb(ServerConnection):
     def server(self, mariadb: Mariadb) -> None:
         pytest.importorskip("pymysql")
         self.url = mariadb.url
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(
+    ("server", "question", "expected"),
+    [
+        (
+            "postgresql",
+            "SELECT current_setting('idle_in_transaction_session_timeout'), current_setting('timezone')",
+            ("1min", "UTC"),
+        ),
+        (
+            "mariadb",
+            "SELECT @@idle_write_transaction_timeout, @@time_zone, LOCATE('STRICT_ALL_TABLES', @@sql_mode) > 0",
+            (60, "+00:00", 1),
+        ),
+    ],
+)
+async def test_what_a_session_is_told_first(
+    request: pytest.FixtureRequest, server: str, question: str, expected: tuple[Any, ...]
+) -> None:
+    pytest.importorskip("psycopg")
+    pytest.importorskip("pymysql")
+    connection = make(Path(), request.getfixturevalue(server).url)
+    user = object()
+    await connection.join(user)
+    try:
+        rows = await connection.run(lambda session: session.connect().exec_driver_sql(question).all())
+    finally:
+        await connection.leave(user)
+    assert [tuple(row) for row in rows] == [expected]
+    product = {"postgresql": "PostgreSQL 1", "mariadb": "MariaDB 1"}[server]
+    assert (await connection.check()).startswith(product)
+
+
+async def test_a_file_that_cannot_be_made_is_found_by_a_check(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("")
+    with pytest.raises(
+        Unavailable, match=r"a/x\.db does not exist and cannot be made: .*data is no folder to write in"
+    ):
+        await make(tmp_path, "sqlite:///data/a/x.db").check()
+    assert await make(tmp_path, "sqlite:///a/b/x.db").check() == f"SQLite, {tmp_path}/a/b/x.db will be made"
+    assert not (tmp_path / "a").exists()
 
 
 class _TlsPostgresql(Postgresql):

@@ -178,6 +178,7 @@ TIMED = Schema(("station", "ts", "power"), (Type.TEXT, Type.TIMESTAMP, Type.DOUB
     [
         ({"create_table": False}, TIMED, "hypertable: needs create_table = true"),
         ({}, METER, "hypertable: no rule yields a TIMESTAMP column"),
+        ({"hypertable": {"time": "x"}}, Schema(("x",), (Type.ARRAY,)), "hypertable.time: the rules yield 'x' as ARRAY"),
         ({"hypertable": {"time": "at"}}, TIMED, "hypertable.time: no rule yields 'at'; they yield station, ts, power"),
         ({"key": ["station"]}, TIMED, "key: a hypertable's key must have its time column 'ts' in it"),
     ],
@@ -243,6 +244,20 @@ def test_the_statements_of_a_hypertable(
     assert end[0] == "COMMIT"  # one transaction: no plain table is left behind
 
 
+@pytest.mark.parametrize("declared", [Type.TIMESTAMP, Type.BIGINT, Type.ANY, Type.TEXT])
+def test_the_time_column_of_a_hypertable_is_a_time_column(tmp_path: Path, declared: Type) -> None:
+    """EMQX's ``timestamp`` is a number, and so would be the column."""
+    schema = Schema(("ts", "power"), (declared, Type.DOUBLE))
+    sink = make(tmp_path, {"create_table": True, "hypertable": {"time": "ts"}}, schema, url=POSTGRESQL)
+    assert sink._table is not None
+    connection: Any = Recorder()
+    create.create_table(connection, sink._table, dict(zip(schema.names, schema.types, strict=True)))
+    assert "ts TIMESTAMP WITH TIME ZONE" in connection.asked[1][0]
+    for columns, message in [({"power": Type.DOUBLE}, "does not yield the time column 'ts', only power")]:
+        with pytest.raises(Unavailable, match=message):
+            create.create_table(connection, sink._table, columns)
+
+
 def test_a_database_without_timescaledb_says_what_to_do(tmp_path: Path) -> None:
     sink = make(tmp_path, {"create_table": True, "hypertable": True}, TIMED, url=POSTGRESQL)
     assert sink._table is not None
@@ -250,3 +265,12 @@ def test_a_database_without_timescaledb_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(Unavailable, match="CREATE EXTENSION timescaledb"):
         create.create_table(connection, sink._table, {"ts": Type.TIMESTAMP})
     assert len(connection.asked) == 1
+
+
+async def test_a_schema_that_is_not_there_is_said_before_the_table(tmp_path: Path) -> None:
+    query(tmp_path, "SELECT 1")
+    sink = make(tmp_path, {"schema": "ops", "create_table": True}, METER)
+    for attempt in (sink.open, sink.check):
+        with pytest.raises(Unavailable, match=r"schema ops does not exist: create it\. There are main"):
+            await attempt()
+    await sink.close()
