@@ -211,6 +211,32 @@ async def test_a_bad_line_never_takes_others_with_it(influxdb: Influxdb, name: s
     assert [row["power"] for row in found] == [float(n) for n in range(200) if n not in (77, 120)]
 
 
+@pytest.mark.parametrize("syntax", [None, "{name},station=${{station}} power=${{power}}\n{name} other=1i"])
+async def test_points_without_a_time_keep_theirs_while_bad_lines_are_sought(
+    influxdb: Influxdb, name: str, syntax: str | None
+) -> None:
+    schema = Schema(READING.names, (Type.TEXT, Type.ANY, Type.TIMESTAMP))
+    rows: list[Row] = list(readings(50))
+    rows[0], rows[20], rows[33] = ("CP-0", 7.5, START), ("CP-\\", 1.0, START), ("CP-0", "text", START)
+    table: dict[str, Any] = {"measurement": name, "fields": ["power"], "time": None}
+    if syntax is not None:
+        table = {"measurement": None, "tags": None, "time": None, "write_syntax": syntax.format(name=name)}
+    dead = await deliver(make(influxdb.url, **table), rows, schema=schema)
+    assert sorted(row[0] for row, _ in dead) == ["CP-0", "CP-\\"]
+    found = influxdb.query(f'SELECT power FROM "{name}"')  # noqa: S608
+    assert sorted(row["power"] for row in found) == sorted(row[1] for row in rows if row not in (rows[20], rows[33]))
+
+
+async def test_rows_that_are_one_object_are_points_of_their_own(influxdb: Influxdb, name: str) -> None:
+    schema = Schema(("power",), (Type.ANY,))
+    row: Row = (1.0,)
+    dead = await deliver(
+        make(influxdb.url, measurement=name, tags=[], time=None), [row] * 30 + [("text",)] + [row] * 19, schema=schema
+    )
+    assert [row for row, _ in dead] == [("text",)]
+    assert len(influxdb.query(f'SELECT power FROM "{name}"')) == 49  # noqa: S608
+
+
 async def test_points_that_the_retention_policy_has_left_behind(influxdb: Influxdb, name: str) -> None:
     influxdb.query(f'CREATE RETENTION POLICY "{name}" ON ci DURATION 1h REPLICATION 1')
     sink = make(influxdb.url, {"bucket": f"ci/{name}"}, measurement=name)
