@@ -321,10 +321,12 @@ class Unnest(Writer):
 
 
 class Facts(NamedTuple):
-    """What SQLAlchemy does not tell: the types' names by column, which are arrays, and whether COPY is possible."""
+    """What SQLAlchemy does not tell: the types' names by column, which are arrays, whether COPY is possible, and what
+    the user may not do."""
 
     types: dict[str, tuple[str, bool]]
     copy: bool
+    denied: tuple[str, ...]
 
 
 _TYPES: Final = sa.text(
@@ -332,9 +334,10 @@ _TYPES: Final = sa.text(
     " FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid"
     " WHERE a.attrelid = CAST(:table AS regclass) AND a.attnum > 0 AND NOT a.attisdropped"
 )
-# Not into views, and not where policies decide row by row; foreign and partitioned tables are fine.
-_COPY: Final = sa.text(
-    "SELECT relkind IN ('r', 'p', 'f') AND NOT row_security_active(oid)"
+# No COPY into views, nor where policies decide row by row; foreign and partitioned tables are fine.
+_RELATION: Final = sa.text(
+    "SELECT relkind IN ('r', 'p', 'f') AND NOT row_security_active(oid),"
+    " has_any_column_privilege(oid, 'INSERT'), has_any_column_privilege(oid, 'UPDATE')"
     " FROM pg_class WHERE oid = CAST(:table AS regclass)"
 )
 
@@ -343,7 +346,11 @@ def look(connection: Connection, settings: TableSettings) -> Facts:
     """The facts about an existing table or view."""
     table = {"table": title(settings)}
     types = {name: (kind, is_array) for name, kind, is_array in connection.execute(_TYPES, table)}
-    return Facts(types, bool(connection.execute(_COPY, table).scalar()))
+    copy, may_insert, may_update = connection.execute(_RELATION, table).one()
+    denied = [] if may_insert else ["INSERT"]
+    if settings.write == "upsert" and not may_update:
+        denied.append("UPDATE")
+    return Facts(types, copy, tuple(denied))
 
 
 def writer(settings: TableSettings, facts: Facts, columns: Sequence[str], kinds: Sequence[tuple[Kind, Type]]) -> Writer:

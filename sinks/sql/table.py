@@ -21,7 +21,7 @@ from core.message import Schema
 from core.registry import did_you_mean
 from sinks.sql import postgresql
 from sinks.sql.config import TableSettings, merged
-from sinks.sql.create import create_table, is_hypertable
+from sinks.sql.create import create_table, is_hypertable, require_timescaledb
 from sinks.sql.encode import Conversion, Kind, converters, fits, kind_of
 from sinks.sql.writer import Writer, insert
 
@@ -60,14 +60,16 @@ def find(connection: Connection, settings: TableSettings, schemas: Sequence[Sche
                 f"table {settings.title} does not exist: create it, or set create_table = true to have it made"
             )
         if not make or not schemas:  # of rules with a `*` the first row tells the columns
+            if settings.hypertable is not None:
+                require_timescaledb(connection)
             return None
         create_table(connection, settings, merged(schemas, settings.columns))
         inspector = sa.inspect(connection)
     elif settings.hypertable is not None and not is_hypertable(connection, settings):
+        time = settings.hypertable.time or "its time column"
         raise Unavailable(
             f"table {settings.title} exists and is no hypertable: take `hypertable` away, or "
-            f"SELECT create_hypertable('{settings.title}', '{settings.hypertable.time or 'its time column'}',"
-            " migrate_data => true)"
+            f"SELECT create_hypertable('{postgresql.title(settings)}', '{time}', migrate_data => true)"
         )
     return _look(connection, inspector, settings)
 
@@ -176,6 +178,9 @@ def _problems(settings: TableSettings, table: Table, schema: Schema, dialect: Di
     for column in settings.key:
         if column not in columns:
             yield f"has the key column {column!r}, but the rule yields only {', '.join(columns)}"
+    if table.writable is not None and table.writable.denied:
+        denied = ", ".join(table.writable.denied)
+        yield f"does not let the user write: GRANT {denied} ON {settings.title} TO the user of the connection"
     unique = frozenset(column.casefold() for column in settings.key) in table.unique
     if settings.write != "insert" and settings.key and not unique:
         key = ", ".join(settings.key)

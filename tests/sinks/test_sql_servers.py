@@ -300,6 +300,23 @@ async def test_a_refusal_names_the_column_and_the_reason(url: str) -> None:
         await sink.close()
 
 
+async def test_a_user_who_may_only_read_is_told_before_the_first_row(postgresql_url: str) -> None:
+    execute(
+        postgresql_url,
+        "DROP TABLE IF EXISTS meter",
+        "CREATE TABLE meter (station TEXT PRIMARY KEY, kw DOUBLE PRECISION, soc BIGINT)",
+        "DROP ROLE IF EXISTS reader",
+        "CREATE ROLE reader LOGIN PASSWORD 'reader'",
+        "GRANT SELECT ON meter TO reader",
+    )
+    sink = make(postgresql_url.replace("ci:ci", "reader:reader"), write="upsert", key=("station",))
+    with pytest.raises(Unavailable, match="does not let the user write: GRANT INSERT, UPDATE ON meter TO"):
+        await sink.check()
+    execute(postgresql_url, "GRANT INSERT, UPDATE ON meter TO reader")
+    await sink.check()
+    execute(postgresql_url, "DROP TABLE meter", "DROP ROLE reader")
+
+
 async def test_statements_of_ones_own(url: str) -> None:
     cast, seconds, change = "(:soc)", "from_unixtime(:soc)", "ON DUPLICATE KEY UPDATE kw = VALUES(kw) + :kw"
     instant = "DATETIME"
