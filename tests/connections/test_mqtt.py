@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import msgspec
 import pytest
 
 from connections.base import Connection, ConnectionContext
+from connections.mqtt.channel import Channel
 from connections.mqtt.client import MqttClient
 from connections.mqtt.config import MqttConfig, verdict, words
 from connections.mqtt.connection import MqttConnection
@@ -71,6 +73,34 @@ def test_properties_are_packed_once() -> None:
     assert packed.pack() == b"\x1b\x03\x00\x0atext/plain\x26\x00\x01a\x00\x011\x26\x00\x01a\x00\x012"
     with pytest.raises(ValueError, match="cannot be sent"):
         pack((("payload_format_indicator", 7),))
+
+
+class _Asked:
+    """A transport and its socket in one, which keeps what the socket was asked for."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[int, int, int]] = []
+
+    def set_write_buffer_limits(self, _high: int) -> None:
+        """Not of interest here."""
+
+    def get_extra_info(self, name: str) -> _Asked | None:
+        return self if name == "socket" else None
+
+    def setsockopt(self, level: int, option: int, value: int) -> None:
+        self.asked.append((level, option, value))
+        if len(self.asked) > 2:
+            raise OSError("Bad file descriptor")
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_QUICKACK"), reason="Linux has it")
+async def test_what_comes_is_acknowledged_at_once_and_not_after_a_delay() -> None:
+    channel, transport = Channel(lambda: None, lambda: None), _Asked()
+    channel.connection_made(transport)  # type: ignore[arg-type]
+    for _ in range(2):
+        channel.data_received(b"@\x02\x00\x01")
+    assert transport.asked == [(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)] * 3
+    channel.data_received(b"@\x02\x00\x02")  # the socket has been closed meanwhile: no error
 
 
 class _Answering(asyncio.Protocol):
