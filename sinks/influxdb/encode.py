@@ -89,6 +89,8 @@ class _Points:
         self._fields = [(lines.key(name), names.index(name)) for name in wanted if name in names]
         self._time = names.index(config.time) if config.time in names else None
         self._timed = config.time is not None
+        # Rows without a field, or without the time that the settings name, are no points.
+        self._generates = bool(self._fields) and (self._time is not None or not self._timed)
         self._unit = lines.PER_UNIT[config.precision]
         self._prefixes: dict[Any, str] = {}
         self._shapes: dict[tuple[type, ...], Encode] = {}
@@ -103,7 +105,7 @@ class _Points:
         """Find or generate the function for the row's types; the slow way where that one does not take it, either."""
         shape = tuple([type(row[index]) for _, index in self._fields])
         fast: Any = self._shapes.get(shape)
-        if fast is None and len(self._shapes) < _MAX_SHAPES and self._timed and _FAST.issuperset(shape):
+        if fast is None and len(self._shapes) < _MAX_SHAPES and self._generates and _FAST.issuperset(shape):
             fast = self._shapes[shape] = self._generate(shape)
         if fast is not None:
             self._last = fast
@@ -206,17 +208,12 @@ class _Points:
             conditions.append(f"({' + '.join(numbers)}) * 0.0 == 0.0")
         key = self._key()
         scope |= {"prefixes": self._prefixes.get, "cached": self._cached_prefix, "measurement": self._measurement}
-        moment = f"v{self._time}"
-        timestamp = self._time is not None and self._types[self._time] is Type.TIMESTAMP
-        conditions.append(f"{moment}.__class__ is int")
-        limit = lines.INT_MAX // (1_000 if timestamp else 1_000_000)
-        conditions.append(f"-{limit} < {moment} < {limit}")
-        scale, unit = (1_000 if timestamp else 1_000_000), self._unit
-        when = f"{moment} * {scale // unit}" if scale >= unit else f"{moment} // {unit // scale}"
+        scope["now"] = self._clock.next
+        in_time, when = self._when()
         source = (
             f"def encode(row):\n"
             f"    {', '.join(names)}, = row\n"
-            f"    if {' and '.join(conditions)}:\n"
+            f"    if {' and '.join([*conditions, *in_time])}:\n"
             f"        key = {key}\n"
             f"        try:\n"
             f"            prefix = prefixes(key)\n"
@@ -228,6 +225,16 @@ class _Points:
         )
         exec(source, scope)  # noqa: S102 - no text of others is in it
         return scope["encode"]
+
+    def _when(self) -> tuple[list[str], str]:
+        """The conditions on the time of a row, and the expression of what stands in the line."""
+        if self._time is None:
+            return [], "now()"
+        moment = f"v{self._time}"
+        scale, unit = 1_000 if self._types[self._time] is Type.TIMESTAMP else 1_000_000, self._unit
+        limit = lines.INT_MAX // scale
+        conditions = [f"{moment}.__class__ is int", f"-{limit} < {moment} < {limit}"]
+        return conditions, f"{moment} * {scale // unit}" if scale >= unit else f"{moment} // {unit // scale}"
 
     def _key(self) -> str:
         """What the beginning of a line depends on: 1, 1.0 and True are equal, and are not the same tag."""

@@ -141,9 +141,19 @@ def test_other_values() -> None:
 
 
 def test_rows_without_a_time_get_each_their_own() -> None:
-    encode = encoder(time=None, fields=["power"])
-    times = [int(encode(("a", 1, 1.0, 1, True, "b", AT)).rsplit(" ", 1)[1]) for _ in range(1_000)]
-    assert len(set(times)) == 1_000
+    encode = encoder(time=None, fields=["power", "note"])
+    pairs = [encode(("a", 1, 1.0, 1, True, note, AT)).rsplit(" ", 1) for note in ("fast", '"slow"') for _ in range(500)]
+    assert len({int(moment) for _, moment in pairs}) == 1_000
+    assert {line for line, _ in pairs[:500]} == {'meter,connector=1,station=a power=1.0,note="fast"'}
+
+
+def test_a_rule_without_the_time_column_or_a_field() -> None:
+    config = msgspec.convert({"measurement": "meter", "tags": ["station"], "time": "at"}, InfluxdbSink.Config)
+    timeless = Schema(("station", "power"), (Type.TEXT, Type.DOUBLE))
+    bare = Schema(("station", "at"), (Type.TEXT, Type.TIMESTAMP))
+    of = Encoder(config, [METER, timeless, bare])
+    assert refused(of.bind(timeless), ("a", 1.0)).startswith("it has no time: its rule yields no at")
+    assert refused(of.bind(bare), ("a", AT)).startswith("no field has a value")
 
 
 def test_instants_in_fields_and_tags_are_text() -> None:
