@@ -256,6 +256,8 @@ class Connection:
                     message = Message(
                         topic, packet.payload, qos, packet.retain, packet.dup, packet.properties, publisher, now, match
                     )
+                    if packet.properties is not None:
+                        message.publisher = inbound.publisher_of(packet.properties)
                     if qos:
                         acknowledgements.append((encode_puback if qos == 1 else encode_pubrec)(packet.packet_id))
                     if packet.retain and not self._retain(message, now):

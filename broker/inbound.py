@@ -13,6 +13,7 @@ from broker.encode import encode_pubrec
 from broker.packets import MQTT_5_0, Publish, ReasonCode
 from broker.router import Router
 from broker.session import Session
+from core import marks
 from core.errors import PacketError
 from core.message import Publisher
 
@@ -28,13 +29,14 @@ def may_publish(router: Router, publisher: Publisher, topic: str) -> bool:
 class Inbound:
     """``permitted`` remembers answers by topic. ``unsafe`` counts what was taken and waits to be acknowledged."""
 
-    __slots__ = ("_publisher", "_router", "_topics", "_version", "permitted", "unsafe")
+    __slots__ = ("_publisher", "_router", "_topics", "_travelled", "_version", "permitted", "unsafe")
 
     def __init__(self, router: Router, publisher: Publisher, version: int) -> None:
         self._router = router
         self._publisher = publisher
         self._version = version
         self._topics: dict[int, str] | None = None
+        self._travelled: dict[int, Publisher] | None = None
         self.permitted: dict[str, bool] = {}
         self.unsafe = 0
 
@@ -45,6 +47,27 @@ class Inbound:
             permitted.clear()
         allowed = permitted[topic] = may_publish(self._router, self._publisher, topic)
         return allowed
+
+    def publisher_of(self, properties: dict[str, Any]) -> Publisher:
+        """Who published a message with these properties: one that a bridge has brought has passed rules before."""
+        user = properties.get("user_properties")
+        hops = marks.read(user).hops if user else 0
+        known = self._publisher
+        if not hops:
+            return known
+        if self._travelled is None:
+            self._travelled = {}
+        publisher = self._travelled.get(hops)
+        if publisher is None:
+            publisher = self._travelled[hops] = Publisher(
+                known.client_id,
+                username=known.username,
+                peer_host=known.peer_host,
+                peer_port=known.peer_port,
+                protocol=known.protocol,
+                hops=hops,
+            )
+        return publisher
 
     def resolve_alias(self, packet: Publish, properties: dict[str, Any]) -> None:
         """Give ``packet`` the topic that its alias stands for, and take the alias away."""

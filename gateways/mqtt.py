@@ -15,16 +15,17 @@ from typing import ClassVar, Final, Literal, NamedTuple
 
 import msgspec
 
-from connections.mqtt import marks
 from connections.mqtt.connection import MqttConnection
 from connections.mqtt.listener import Incoming, Listener
-from core import topics
+from core import marks, topics
 from core.errors import ConfigError, TopicError, Unavailable
 from core.message import Message, Publisher
 from gateways.base import Source, SourceContext
 
 _PLACEHOLDER: Final = re.compile(r"\$\{([^{}]*)\}")
 _MAX_TOPICS: Final = 65_536
+_CAME: Final = {"user_properties": list(marks.signed((), 1))}
+"""On every message that came: rules tell it by that from what own clients send, and other services go on counting."""
 
 
 class Subscription(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
@@ -105,20 +106,19 @@ class MqttSource(Source, Listener):
         local = self._locals[topic] if topic in self._locals else self._route(topic)
         hops = 0
         if properties:
-            hops, sender, rest = marks.read(properties.get("user_properties", ()))
-            properties = {name: value for name, value in properties.items() if name != "user_properties"}
-            if rest:
-                properties["user_properties"] = list(rest)
+            user = properties.get("user_properties", ())
+            hops, sender, _ = marks.read(user)
             if sender == self._connection.mark:
                 self._refuse(message, "echo")
                 return
+            properties = {**properties, "user_properties": list(marks.signed(user, hops + 1))}
         if local is None:
             self._refuse(message, "no_topic")
             return
         publisher = self._publishers.get(hops) or self._publisher(hops)
         now = self.context.clock.now()
         found = Message(
-            local, payload, qos, retain, dup, properties=properties or None, publisher=publisher, received_ns=now
+            local, payload, qos, retain, dup, properties=properties or _CAME, publisher=publisher, received_ns=now
         )
         self._held.append(_Arrival(found, packet_id, qos))
 

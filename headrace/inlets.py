@@ -16,6 +16,7 @@ from typing import Final, Literal
 from broker.router import Router
 from core.clock import SECOND, Clock
 from core.errors import ConfigError, HeadraceError, SinkError
+from core.marks import MAX_HOPS
 from core.message import Message
 from core.metrics import Metrics
 from gateways.base import Source, SourceContext
@@ -72,6 +73,11 @@ class Gate:
         inbox.when_safe(inbox.append(gathered), when_safe)
 
     def _to_all(self, router: Router, messages: Sequence[Message]) -> None:
+        # Two services that read one another's brokers would pass a message round for ever.
+        going = [message for message in messages if message.publisher.hops < MAX_HOPS]
+        for _ in range(len(messages) - len(going)):
+            self.drop("loop")
+        messages = going
         try:
             router.publish(messages)
         except HeadraceError:  # nothing was published, because one of them cannot be

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Final
 from connections.mqtt.config import verdict, words
 from connections.mqtt.connection import MqttConnection
 from connections.mqtt.listener import Listener
-from connections.mqtt.marks import signed
 from core.clock import SECOND
 from core.errors import SinkError, Throttled, Unavailable
+from core.marks import signed
 from core.message import Batch
 from sinks.mqtt.encode import Encode, Publication, encoded
 

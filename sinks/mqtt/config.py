@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from core.marks import MAX_HOPS, MOST_HOPS
+
 
 class MqttProperties(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
     """Properties of MQTT 5. A text that is a single placeholder leaves its property out where the value is null."""
@@ -33,5 +35,5 @@ class Config(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=Tr
     mqtt_properties: MqttProperties = MqttProperties()
     user_properties: str | dict[str, str] = "${user_properties}"
     """A column with an object, or with a list of pairs; or a table, name = text."""
-    max_hops: int = 8
+    max_hops: Annotated[int, msgspec.Meta(ge=1, le=MOST_HOPS)] = MAX_HOPS
     """Rows that have passed this many rules before, here and in the services bridged to, are rejected: a loop."""

@@ -2,7 +2,8 @@
 
 Republishing delivers to the router of this process. The loop guard has two halves: rules skip what they themselves have
 republished (``publisher.rule``), and rows that have passed ``max_hops`` rules are rejected here, which ends every ring
-of several rules. What crosses a bridge carries the number along. How the bridge delivers: :mod:`sinks.mqtt.bridge`.
+of several rules. What leaves this process carries the number along, once it is more than one or crosses a bridge. How
+the bridge delivers: :mod:`sinks.mqtt.bridge`.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import ClassVar, Final
 
 from connections.mqtt.connection import MqttConnection
 from core.errors import ConfigError, Rejected
+from core.marks import signed
 from core.message import Batch, Message, Publisher, Schema
 from sinks.base import Sink, SinkContext
 from sinks.mqtt.bridge import Bridge
@@ -91,6 +93,8 @@ class MqttSink(Sink):
 
 def _message(publication: Publication, publisher: Publisher, now: int) -> Message:
     topic, payload, qos, retain, given, user = publication
+    if publisher.hops > 1:  # so that another service, which reads it here, goes on counting
+        user = signed(user, publisher.hops)
     properties = None
     if given or user:
         properties = dict(given)

@@ -36,6 +36,30 @@ def test_properties_come_along_but_not_those_of_the_hop() -> None:
     assert second.properties is None
 
 
+@pytest.mark.parametrize(
+    ("marks", "hops"),
+    [
+        ([("headrace-hops", "3"), ("headrace-from", "x")], 3),
+        ([("headrace-hops", "1"), ("headrace-hops", "2")], 2),
+        ([("headrace-hops", "x"), ("headrace-hops", "-1")], 0),
+        ([("headrace-hops", "9" * 5_000)], 255),
+        ([("hops", "3")], 0),
+    ],
+)
+def test_a_message_says_how_many_rules_it_has_passed_elsewhere(marks: list[tuple[str, str]], hops: int) -> None:
+    broker = Broker()
+    client = broker.connect("bridge", username="u")
+    for _ in range(2):
+        client.publish("rules/m", properties={"user_properties": marks})
+    client.publish("rules/m")
+    *marked, plain = (message.publisher for message in broker.inbox.take())
+    for publisher in marked:
+        assert (publisher.client_id, publisher.username, publisher.protocol) == ("bridge", "u", plain.protocol)
+        assert (publisher.hops, publisher.rule) == (hops, None)
+    assert marked[0] is marked[1], "one object for all of them"
+    assert plain.hops == 0
+
+
 def test_all_messages_of_a_read_go_in_at_once() -> None:
     broker = Broker()
     client = broker.connect()

@@ -167,16 +167,18 @@ async def test_properties_come_with_a_message(mosquitto: Mosquitto) -> None:
     one = source(connection(mosquitto.port), basket, {"filter": "props-in"}, name="props")
     await one.open()
     with Publisher(mosquitto.port) as device:
+        device.publish("props-in", range(1))
         user = [("a", "1"), ("headrace-hops", "3"), ("a", "2"), ("headrace-from", "elsewhere")]
         device.publish("props-in", range(1), ContentType="text/plain", CorrelationData=b"\x01", UserProperty=user)
-        await until(lambda: basket.messages)
+        await until(lambda: len(basket.messages) == 2)
     await one.close()
-    [message] = basket.messages
+    plain, message = basket.messages
+    assert (plain.publisher.hops, plain.properties) == (0, {"user_properties": [("headrace-hops", "1")]})
     assert message.publisher.hops == 3
     assert message.properties == {
         "content_type": "text/plain",
         "correlation_data": b"\x01",
-        "user_properties": [("a", "1"), ("a", "2")],
+        "user_properties": [("a", "1"), ("a", "2"), ("headrace-hops", "4")],
     }
 
 
@@ -258,9 +260,16 @@ async def test_cut_connections_cost_nothing(mosquitto: Mosquitto, qos: int, vers
         running = asyncio.ensure_future(kept_open(one))
         await until(lambda: one._subscribed)
         publishing = asyncio.ensure_future(asyncio.to_thread(device.publish, topic, range(3_000), qos))
-        for _ in range(15):
-            await asyncio.sleep(0.03)
-            proxy.cut()
+        cuts = 0
+        while not publishing.done() or len(basket.messages) < 3_000:
+            # Not before something has come: mosquitto 2.0 forgets, at the second connection in vain, that a message
+            # of QoS 2 was taken, and sends it as a new one.
+            before = len(basket.messages)
+            await until(lambda before=before: len(basket.messages) > before or len(basket.messages) >= 3_000)
+            await asyncio.sleep(0.01)
+            if cuts < 15:
+                cuts += 1
+                proxy.cut()
         await publishing
         await until(lambda: set(basket.numbers()) == set(range(3_000)))
         running.cancel()

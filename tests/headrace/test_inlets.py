@@ -13,7 +13,7 @@ import pytest
 
 from broker.router import Router
 from core.inbox import MemoryInbox
-from core.message import Message
+from core.message import Message, Publisher
 from headrace.config import inspect
 from headrace.effective import effective
 from headrace.inlets import Gate
@@ -74,6 +74,13 @@ def test_a_full_inbox_drops_qos_0_and_says_so() -> None:
     one.accept([Message("a", b"2"), Message("a", b"3", 1)], lambda: None)
     assert [message.payload for message in inbox.take()] == [b"1", b"3"]
     assert one.dropped == {"inbox_full": 1}
+
+
+def test_what_goes_round_is_dropped_and_counted() -> None:
+    one, inbox, _ = gate(publish=True)
+    heard: list[int] = []
+    one.accept([Message("a", b"1", 1, publisher=Publisher("x", hops=8))], lambda: heard.append(1))
+    assert (inbox.take(), one.dropped, heard) == ([], {"loop": 1}, [1])
 
 
 def test_retained_messages_are_published_and_what_cannot_be_is_counted() -> None:

@@ -153,6 +153,17 @@ async def test_rows_that_went_round_too_often_are_refused() -> None:
     assert [index for index, _ in caught.value.rows] == [0, 1]
 
 
+async def test_what_has_passed_other_rules_says_so() -> None:
+    """Another service may read it from our broker and send it back."""
+    for config, before in (({"user_properties": {"a": "b", "headrace-hops": "9"}}, [("a", "b")]), ({}, [])):
+        sink, published = make(config)
+        for hops in (0, 1, 4):
+            await sink.write(batch(("s", 0, False, ""), hops=hops))
+        own, *others = [(message.properties or {}).get("user_properties", []) for message in published]
+        assert own == [*before, *([("headrace-hops", "9")] if before else [])]
+        assert others == [[*before, ("headrace-hops", "2")], [*before, ("headrace-hops", "5")]]
+
+
 async def test_many_schemas_do_not_pile_up() -> None:
     sink, published = make({})
     for number in range(600):
