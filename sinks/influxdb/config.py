@@ -24,7 +24,8 @@ class Config(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=Tr
     """``float`` writes all numbers as floats: for devices that send now 7400 and now 7400.5 in the same field."""
     time: str | None = None
     """The column with the point's time, a TIMESTAMP or milliseconds since the epoch; else the time of writing."""
-    precision: Precision = "ns"
-    """Of the times on the wire: the coarsest that will do compresses best."""
+    precision: Precision | None = None
+    """Of the times on the wire, where rows have a time: the coarsest that will do compresses best. Without it ``ns``,
+    and ``ms`` with ``write_syntax``, as EMQX has it."""
     write_syntax: str | None = None
     """Line protocol with ``${column}`` in it, as EMQX has it; one or several lines, instead of the above."""

@@ -16,7 +16,7 @@ from core.message import MISSING, Row, Schema, Type
 from core.registry import did_you_mean
 from sinks.encoding import rfc3339
 from sinks.influxdb import lines
-from sinks.influxdb.config import Config
+from sinks.influxdb.config import Config, Precision
 from sinks.influxdb.syntax import Clock, Syntax
 from sinks.template import Template
 
@@ -27,17 +27,23 @@ _FAST: Final = frozenset({float, int, bool, str})
 
 
 class Encoder:
-    """The settings of one sink; ConfigError for those that contradict one another or name no column of the rules."""
+    """The settings of one sink; ConfigError for those that contradict one another or name no column of the rules.
+
+    ``precision`` is that of the times in the lines. Times that rows do not have are made in nanoseconds: in coarser
+    units many rows would run ahead of the clock, as no two may be at one time.
+    """
 
     def __init__(self, config: Config, schemas: Sequence[Schema]) -> None:
         self._config = config
         self._syntax: Syntax | None = None
         self._measurement = Template(config.measurement or "")
+        self.precision: Precision = (config.precision or "ns") if config.time else "ns"
         if config.write_syntax is not None:
             by_columns = ("measurement", "tags", "fields", "unsigned", "time")
             if also := next((name for name in by_columns if getattr(config, name)), None):
                 raise ConfigError("write_syntax says this already", path=also)
             self._syntax = Syntax(config.write_syntax, config.precision)
+            self.precision = self._syntax.precision
         elif not config.measurement:
             raise ConfigError("is missing", path="measurement", hint="or set write_syntax")
         elif self._measurement.constant is not None:
@@ -66,13 +72,13 @@ class Encoder:
         """A function that gives the line (or lines) of a row; PayloadError for a row that has none."""
         if self._syntax is not None:
             return self._syntax.bind(schema)
-        return _Points(self._config, self._measurement, schema).encode
+        return _Points(self._config, self.precision, self._measurement, schema).encode
 
 
 class _Points:
     """The points of one schema."""
 
-    def __init__(self, config: Config, template: Template, schema: Schema) -> None:
+    def __init__(self, config: Config, precision: Precision, template: Template, schema: Schema) -> None:
         names = schema.names
         self._config = config
         self._names = names
@@ -91,7 +97,7 @@ class _Points:
         self._timed = config.time is not None
         # Rows without a field, or without the time that the settings name, are no points.
         self._generates = bool(self._fields) and (self._time is not None or not self._timed)
-        self._unit = lines.PER_UNIT[config.precision]
+        self._unit = lines.PER_UNIT[precision]
         self._prefixes: dict[Any, str] = {}
         self._shapes: dict[tuple[type, ...], Encode] = {}
         self._last: Callable[[Row], str | None] = lambda _: None

@@ -115,7 +115,7 @@ class InfluxdbSink(Sink):
             lines = self._lines = _Lines(batch, self._bind(batch.schema), known)
         if lines.count:
             try:
-                await self._connection.write(lines.body, self.config.precision)
+                await self._connection.write(lines.body, self._encoder.precision)
             except Rejected as error:
                 raise self._refused(lines, error) from None
         self._done(lines)

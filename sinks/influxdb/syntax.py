@@ -4,7 +4,8 @@ A line is ``measurement[,tag=value...] field=value[,field=value...] [timestamp]`
 are no separators are escaped (``\ ``). The type of a field is how it is written: ``${x}`` is a float, a boolean or a
 string by its value, ``${x}i`` an integer, ``${x}u`` an unsigned one, ``"${x}"`` a string; ``23i``, ``1.5`` and ``true``
 stand for themselves. A tag or field whose placeholder is null or missing is left out; a point without a field is
-refused. A timestamp is a number in the sink's precision.
+refused. A timestamp is a number in the sink's precision; without one a point has the time of writing, in nanoseconds
+where no line has a timestamp.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any, Final, NamedTuple
 from core.errors import ConfigError, PayloadError
 from core.message import MISSING, Row, Schema
 from sinks.influxdb import lines
+from sinks.influxdb.config import Precision
 from sinks.template import Template
 
 _PIECE: Final = re.compile(r'\$\{[^{}]*\}|\\.|"(?:[^"\\]|\\.)*"|.', re.DOTALL)
@@ -55,13 +57,15 @@ class _Line(NamedTuple):
 
 
 class Syntax:
-    """A parsed ``write_syntax``; ConfigError where it is none."""
+    """A parsed ``write_syntax``, and the ``precision`` of the times it makes; ConfigError where it is none."""
 
-    def __init__(self, text: str, precision: str) -> None:
-        self._unit = lines.PER_UNIT[precision]
+    def __init__(self, text: str, precision: Precision | None) -> None:
         self._lines = [_parse(line.strip()) for line in text.splitlines() if line.strip()]
         if not self._lines:
             raise ConfigError("is empty", path="write_syntax", hint=_EXAMPLE)
+        timed = any(line.timestamp is not None for line in self._lines)
+        self.precision: Precision = (precision or "ms") if timed else "ns"
+        self._unit = lines.PER_UNIT[self.precision]
 
     def bind(self, schema: Schema) -> Callable[[Row], str]:
         """A function that gives the lines of a row; PayloadError for a row that has none."""

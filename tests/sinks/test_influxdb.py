@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -154,6 +155,34 @@ def test_a_rule_without_the_time_column_or_a_field() -> None:
     of = Encoder(config, [METER, timeless, bare])
     assert refused(of.bind(timeless), ("a", 1.0)).startswith("it has no time: its rule yields no at")
     assert refused(of.bind(bare), ("a", AT)).startswith("no field has a value")
+
+
+@pytest.mark.parametrize("settings", [{}, {"write_syntax": "m v=${power}", "measurement": None, "tags": None}])
+def test_rows_without_a_time_do_not_run_ahead_of_the_clock(settings: dict[str, Any]) -> None:
+    table = {"measurement": "m", "fields": ["power"], "precision": "s", **settings}
+    if "write_syntax" in settings:
+        del table["fields"]
+    config = msgspec.convert({name: value for name, value in table.items() if value is not None}, InfluxdbSink.Config)
+    encoder = Encoder(config, [METER])
+    encode = encoder.bind(METER)
+    times = [int(encode(("a", 1, 1.0, 1, True, "b", AT)).rsplit(" ", 1)[1]) for _ in range(1_000)]
+    assert encoder.precision == "ns"
+    assert times[-1] <= time.time_ns()
+
+
+@pytest.mark.parametrize(
+    ("settings", "precision"),
+    [
+        ({"measurement": "m", "time": "at"}, "ns"),
+        ({"measurement": "m", "time": "at", "precision": "s"}, "s"),
+        ({"write_syntax": "m v=1 ${at}"}, "ms"),
+        ({"write_syntax": "m v=1 ${at}", "precision": "us"}, "us"),
+        ({"write_syntax": "m v=1 ${at}\nm v=1"}, "ms"),
+        ({"write_syntax": "m v=1", "precision": "us"}, "ns"),
+    ],
+)
+def test_the_precision_of_what_goes_out(settings: dict[str, Any], precision: str) -> None:
+    assert Encoder(msgspec.convert(settings, InfluxdbSink.Config), [METER]).precision == precision
 
 
 def test_instants_in_fields_and_tags_are_text() -> None:
