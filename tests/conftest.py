@@ -7,12 +7,15 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TypeVar
 
+import hypothesis
 import pytest
 
 from tests.servers import Influxdb, Kafka, Mariadb, Mosquitto, Postgresql, Server, VictoriaMetrics
 from tests.servers.base import ABSENT
 
 pytest.register_assert_rewrite("headrace.testing")
+hypothesis.settings.register_profile("headrace", deadline=None)  # no test asserts a time
+hypothesis.settings.load_profile("headrace")
 
 Kind = TypeVar("Kind", bound=Server)
 
