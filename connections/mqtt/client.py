@@ -31,6 +31,17 @@ _log = logging.getLogger("headrace.connections.mqtt")
 _DISCONNECT_SECONDS: Final = 1.0
 
 
+def _cause(error: Exception) -> str:
+    """An error of the network in words."""
+    if isinstance(error, ssl.SSLError):
+        reason = error.reason or ""
+        if "CERTIFICATE_REQUIRED" in reason:
+            return "TLS: it wants to see a certificate of ours (tls.cert and tls.key)"
+        detail = getattr(error, "verify_message", None) or reason.replace("_", " ").lower()
+        return f"TLS: {detail or 'handshake failed'}"
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
 class MqttClient:
     """A client of one broker, on one event loop; ``listener`` hears what becomes of it."""
 
@@ -89,8 +100,7 @@ class MqttClient:
             except TimeoutError:
                 raise Unavailable(f"{place} does not answer within {self.config.connect_timeout}") from None
             except ssl.SSLError as error:
-                reason = getattr(error, "verify_message", None) or error.reason or "handshake failed"
-                raise Unavailable(f"{place}: TLS: {reason}") from None
+                raise Unavailable(f"{place}: {_cause(error)}") from None
             except OSError as error:
                 raise Unavailable(f"{place} cannot be reached: {error.strerror or error}") from None
             finally:
@@ -183,7 +193,12 @@ class MqttClient:
             self._gone(f"the broker ended the connection: {said}", reason.value)
             return
         error = None if self._channel is None else self._channel.error
-        self._gone(f"the connection to the broker was lost{f': {error}' if error else ''}")
+        cause = f": {_cause(error)}" if error else ""
+        if self.connected:
+            self._gone(f"the connection to {self.config.host}:{self.port} was lost{cause}")
+            return
+        doubt = "" if self._tls is not None else "; does it want TLS (tls = true)?"
+        self._gone(f"{self.config.host}:{self.port} ended the connection instead of an answer{cause}{doubt}")
 
     def _gone(self, reason: str, code: int = 0) -> None:
         was_connected, answer = self.connected, self._answer

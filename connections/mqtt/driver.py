@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping
-from functools import lru_cache
 from typing import Any, Final
 
 import paho.mqtt.client as paho
@@ -51,9 +50,26 @@ class Packed:
         return self._bytes
 
 
-@lru_cache(4_096)
+_packed: dict[tuple[tuple[str, Any], ...], Packed] = {}
+_unpacked: dict[bytes, Mapping[str, Any]] = {}
+_MAX_KNOWN: Final = 4_096
+_MAX_KNOWN_BYTES: Final = 1_024
+"""Longer properties are not remembered: a broker, or a column, may come with a new megabyte in every message."""
+
+
 def pack(properties: tuple[tuple[str, Any], ...]) -> Packed:
     """Pairs of a property's name and value; ``user_properties`` is a tuple of pairs. ValueError for a bad value."""
+    known = _packed.get(properties)
+    if known is None:
+        known = _pack(properties)
+        if len(known) <= _MAX_KNOWN_BYTES:
+            if len(_packed) >= _MAX_KNOWN:
+                _packed.clear()
+            _packed[properties] = known
+    return known
+
+
+def _pack(properties: tuple[tuple[str, Any], ...]) -> Packed:
     found = Properties(PacketTypes.PUBLISH)
     try:
         for name, value in properties:
@@ -63,9 +79,19 @@ def pack(properties: tuple[tuple[str, Any], ...]) -> Packed:
         raise ValueError(f"a property of the message cannot be sent: {error}") from None
 
 
-@lru_cache(4_096)
 def unpack(packed: bytes) -> Mapping[str, Any]:
     """The properties of a message by their names here, from their bytes; paho's errors where they are none."""
+    known = _unpacked.get(packed)
+    if known is None:
+        known = _unpack(packed)
+        if len(packed) <= _MAX_KNOWN_BYTES:
+            if len(_unpacked) >= _MAX_KNOWN:
+                _unpacked.clear()
+            _unpacked[packed] = known
+    return known
+
+
+def _unpack(packed: bytes) -> Mapping[str, Any]:
     given = Properties(PacketTypes.PUBLISH)
     given.unpack(packed)
     found = {name: getattr(given, theirs) for name, theirs in _PROPERTIES.items() if hasattr(given, theirs)}

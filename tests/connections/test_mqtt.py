@@ -16,7 +16,7 @@ from connections.mqtt.channel import Channel
 from connections.mqtt.client import MqttClient
 from connections.mqtt.config import MqttConfig, verdict, words
 from connections.mqtt.connection import MqttConnection
-from connections.mqtt.driver import pack
+from connections.mqtt.driver import pack, unpack
 from connections.mqtt.listener import Incoming, Listener
 from core.errors import ConfigError, Unavailable
 from core.settings import decode_hook
@@ -75,6 +75,16 @@ def test_properties_are_packed_once() -> None:
         pack((("payload_format_indicator", 7),))
 
 
+def test_large_properties_are_not_kept() -> None:
+    given = (("correlation_data", b"x" * 2_000),)
+    packed = pack(given)
+    assert pack(given) is not packed
+    assert unpack(packed.pack()) == dict(given)
+    assert unpack(packed.pack()) is not unpack(packed.pack())
+    small = pack((("content_type", "a"),)).pack()
+    assert unpack(small) is unpack(small)
+
+
 class _Asked:
     """A transport and its socket in one, which keeps what the socket was asked for."""
 
@@ -121,7 +131,7 @@ class _Answering(asyncio.Protocol):
     [
         (b"\x20\x03\x00\x86\x00", r"bad user name or password \(0x86\)"),
         (b"\x20\x0b\x00\x87\x08\x1f\x00\x05not u", r"not authorized \(0x87\): not u"),
-        (b"\xff\xff\xff\xff\xff\xff", "connection"),
+        (b"\xff\xff\xff\xff\xff\xff", r"127\.0\.0\.1:\d+ ended the connection instead of an answer; does it want TLS"),
         (b"HTTP/1.1 400 Bad Request\r\n\r\n", "does not answer"),
         (b"", "does not answer within 300ms"),
     ],

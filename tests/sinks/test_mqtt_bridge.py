@@ -386,6 +386,42 @@ async def test_tls(own_server: Callable[..., Any], tmp_path: Path) -> None:
         await bridge(server.port, tls=True).check()
 
 
+async def test_tls_with_certificates_of_clients(own_server: Callable[..., Any], tmp_path: Path) -> None:
+    authority, stranger = trustme.CA(), trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(tmp_path / "server.pem")
+    for name, issuer in (("mine", authority), ("strange", stranger)):
+        issued = issuer.issue_cert("bridge@site7")
+        issued.private_key_pem.write_to_path(tmp_path / f"{name}.key")
+        issued.cert_chain_pems[0].write_to_path(tmp_path / f"{name}.pem")
+    for path in [*tmp_path.iterdir(), *list(tmp_path.parents)[:3], tmp_path]:
+        path.chmod(path.stat().st_mode | 0o055)
+    server = own_server(
+        Mosquitto,
+        f"cafile {tmp_path / 'ca.pem'}",
+        f"certfile {tmp_path / 'server.pem'}",
+        f"keyfile {tmp_path / 'server.pem'}",
+        "require_certificate true",
+    )
+
+    def tls(name: str | None) -> dict[str, str]:
+        own = {} if name is None else {"cert": str(tmp_path / f"{name}.pem"), "key": str(tmp_path / f"{name}.key")}
+        return {"ca": str(tmp_path / "ca.pem"), **own}
+
+    sink = bridge(server.port, {"qos": 1}, tls=tls("mine"))
+    await sink.open()
+    await sink.write(batch(range(10)))
+    await sink.close()
+    # A broker may be gone before its alert was read.
+    reset = "Connection reset by peer"
+    with pytest.raises(Unavailable, match=rf"wants to see a certificate of ours \(tls.cert and tls.key\)|{reset}"):
+        await bridge(server.port, tls=tls(None)).check()
+    with pytest.raises(Unavailable, match=rf"ended the connection instead of an answer: (TLS: .*unknown ca|{reset})"):
+        await bridge(server.port, tls=tls("strange")).check()
+    with pytest.raises(Unavailable, match=r"instead of an answer.*; does it want TLS \(tls = true\)\?"):
+        await bridge(server.port).check()
+
+
 async def test_a_batch_that_was_given_up_does_not_disturb_the_next(
     mosquitto: Mosquitto, subscriber: Callable[..., Subscriber]
 ) -> None:
