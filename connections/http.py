@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import re
+import urllib.parse
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Final, Literal
 
@@ -61,6 +62,8 @@ class HttpConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """``{ type = "bearer", token = { env = "..." } }``."""
     secret_headers: dict[str, Secret] = {}
     """Headers that are credentials, such as ``{ X-Api-Key = { env = "..." } }``."""
+    secret_query: dict[str, Secret] = {}
+    """Parameters of the address that are credentials, such as ``{ sig = { env = "..." } }``."""
     tls: bool | TlsSettings = False
     """Only what differs from the system's authorities: an ``https`` URL is enough."""
     timeout: Duration = Duration(10 * SECOND)
@@ -88,6 +91,7 @@ class HttpConnection(Connection):
         self._check_path(config)
         self._origin = None if self.base is None else self.base.origin()
         self._headers = self._login(config)
+        self._query = self._parameters(config)
         tls = chosen(config.tls)
         self._tokens: TokenSource | None = None
         if isinstance(config.auth, Oauth2):
@@ -115,7 +119,7 @@ class HttpConnection(Connection):
     def _address(self, config: HttpConfig) -> tuple[URL | None, str | None]:
         """What URLs begin with, and the part of it that is not shown."""
         if config.base_url is None:
-            for name in ("auth", "secret_headers", "secret_path", "check_path"):
+            for name in ("auth", "secret_headers", "secret_path", "secret_query", "check_path"):
                 if getattr(config, name):
                     raise ConfigError(f"is needed with {name}", path="base_url")
             return None, None
@@ -157,6 +161,11 @@ class HttpConnection(Connection):
             headers["Authorization"] = f"Bearer {self._header(auth.token, 'auth.token')}"
         return headers
 
+    def _parameters(self, config: HttpConfig) -> str:
+        pairs = [(name, self._revealed(secret, f"secret_query.{name}")) for name, secret in config.secret_query.items()]
+        self._secrets += [urllib.parse.quote_plus(text) for _, text in pairs]
+        return urllib.parse.urlencode(pairs)
+
     def _header(self, secret: Secret, path: str) -> str:
         text = self._revealed(secret, path)
         if not text or not HEADER_VALUE.fullmatch(text):
@@ -191,6 +200,8 @@ class HttpConnection(Connection):
         try:
             if self._origin is None or url.origin() != self._origin:
                 return await client.send(method, url, headers, body, name=name)
+            if self._query:
+                url = URL(f"{url}{'&' if url.raw_query_string else '?'}{self._query}", encoded=True)
             if self._tokens is None:
                 return await client.send(method, url, {**headers, **self._headers}, body, name=name)
             token = await self._token(self._tokens)

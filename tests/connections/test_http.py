@@ -101,6 +101,31 @@ async def test_a_path_that_is_a_credential_is_never_shown(caplog: pytest.LogCapt
     assert not any("hunter2" in text for text in [*texts, caplog.text])
 
 
+async def test_parameters_that_are_credentials_are_sent_and_never_shown(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    seen: list[str] = []
+
+    async def handle(request: web.Request) -> web.Response:
+        seen.append(request.raw_path)
+        if request.path == "/x":
+            return web.Response(status=500 if not request.query else 200)
+        return web.Response(
+            status=400, text=f"{request.query['sig']} {request.raw_path}", headers={"Location": request.raw_path}
+        )
+
+    async with serving(handle) as url, serving(handle) as elsewhere:
+        connection = make(base_url=str(url), secret_query={"sig": "hunter2&+ x", "key": "hunter2"})
+        async with opened(connection):
+            answers = [await connection.send("POST", URL(f"{url}{path}"), {}) for path in ("", "a?b=%20c")]
+            assert (await connection.send("POST", elsewhere / "x", {})).status == 500
+            texts = [text for answer in answers for text in (connection.told(answer), connection.moved_to(answer))]
+            texts.append(await connection.check())
+    with pytest.raises(Unavailable) as caught:
+        await connection.check()
+    assert seen[:2] == ["/?sig=hunter2%26%2B+x&key=hunter2", "/a?b=%20c&sig=hunter2%26%2B+x&key=hunter2"]
+    assert not any("hunter2" in text for text in [*texts, str(caught.value), caplog.text])
+
+
 @pytest.mark.parametrize(
     "auth",
     [

@@ -109,6 +109,7 @@ base_url = "https://127.0.0.1:1/services"
 secret_path = "{SECRET}"
 auth = {{ type = "bearer", token = "{SECRET}" }}
 secret_headers = {{ X-Api-Key = "{SECRET}" }}
+secret_query = {{ sig = "{SECRET}" }}
 tls = {{ cert = "client.pem", key = "client.key", key_password = {{ file = "password" }} }}""",
         f'url = "a?api_key={SECRET}"\nheaders = {{ X-Token = "{SECRET}" }}',
     ),
