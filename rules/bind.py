@@ -170,7 +170,8 @@ class Binder(ExpressionBinder):
             value = self.expression(tree.this)
             alias = tree.args["alias"]
             name = _root(alias)
-            scope.write(name, self._alias_steps(alias), value)
+            steps = self._alias_steps(alias)
+            scope.write(name, steps, self._plain(value) if steps else value)
             outputs.named(name, scope.names[name])
             return
         value = self.expression(tree)
@@ -188,7 +189,7 @@ class Binder(ExpressionBinder):
         scope = self._scope
         for name in [*self._columns.specs, *(name for name in scope.base if name not in self._columns.specs)]:
             hidden = scope.names.pop(name, None)
-            value = scope.read(name, [], condition=True)
+            value = scope.read(name, [], condition=True, typed=self._types.temporal)
             scope.names[name] = hidden if hidden is not None and scope.value(hidden) == value else scope.add(value)
             outputs.named(name, scope.names[name])
 

@@ -20,19 +20,17 @@ from sqlglot import exp
 
 from core.errors import HeadraceError
 from core.message import Type
+from rules.bind_typed import TypedBinder
 from rules.columns import Columns
 from rules.diagnostics import Problems, Span, suggestion
 from rules.functions import FunctionTable
-from rules.nodes import Range, TopicMatch, span_of
+from rules.nodes import AtTimeZone, Extract, IntervalLiteral, Range, TimestampLiteral, TopicMatch, span_of
 from rules.scope import PAYLOAD, Scope, Step
 from rules.tree import (
     UNDEFINED,
     And,
-    Arithmetic,
     Call,
     Case,
-    Cast,
-    Compare,
     Concat,
     Const,
     Expr,
@@ -43,12 +41,13 @@ from rules.tree import (
     Key,
     Like,
     ListOf,
-    Negate,
     Not,
     Or,
+    Received,
     Slice,
     TopicMatches,
 )
+from rules.types import TEMPORAL
 from rules.whitelist import ALLOWED
 
 _ARITHMETIC: Final[Mapping[type[exp.Expr], str]] = MappingProxyType(
@@ -57,14 +56,12 @@ _ARITHMETIC: Final[Mapping[type[exp.Expr], str]] = MappingProxyType(
 _COMPARISONS: Final[Mapping[type[exp.Expr], str]] = MappingProxyType(
     {exp.EQ: "=", exp.NEQ: "!=", exp.LT: "<", exp.LTE: "<=", exp.GT: ">", exp.GTE: ">="}
 )
-_CAST_TYPES: Final = MappingProxyType(
-    {"BOOLEAN": Type.BOOLEAN, "BIGINT": Type.BIGINT, "DOUBLE": Type.DOUBLE, "TEXT": Type.TEXT}
-)
 _OPERATOR_FUNCTIONS: Final = MappingProxyType({"div": "div", "mod": "mod"})
+_NOW: Final = "CURRENT_TIMESTAMP"
 _MODULE_PREFIX: Final = "emqx_rule_funcs"
 
 
-class ExpressionBinder:
+class ExpressionBinder(TypedBinder):
     """Binds expressions within a scope. ``functions`` are what they may call; errors go to ``problems``."""
 
     def __init__(self, columns: Columns, functions: FunctionTable, problems: Problems) -> None:
@@ -132,6 +129,8 @@ class ExpressionBinder:
             return value
         self._check(tree)
         name = tree.name
+        if name.upper() == _NOW and not (steps or self._scope.knows(name)):
+            return Received()
         if not self._scope.knows(name) and name.lower() != "null" and self._columns.strict:
             hint = suggestion(name, [*self._columns.specs, *self._scope.names, *self._scope.base])
             if hint is None and PAYLOAD in self._columns.specs:
@@ -142,7 +141,7 @@ class ExpressionBinder:
                 span_of(tree),
                 hint=hint or f"there are {', '.join(self._columns.specs)}",
             )
-        return self._scope.read(name, steps, condition=self._condition)
+        return self._scope.read(name, steps, condition=self._condition, typed=self._types.temporal)
 
     def _step(self, tree: exp.Expr) -> Step:
         if isinstance(tree, exp.Dot):
@@ -159,27 +158,24 @@ class ExpressionBinder:
         return IntegerRange(self.expression(tree.this), self.expression(tree.expression))
 
     def _array(self, tree: exp.Expr) -> Expr:
-        return ListOf(tuple(self.expression(item) for item in tree.expressions))
+        return ListOf(tuple(self._plain(self.expression(item)) for item in tree.expressions))
 
     def _arithmetic(self, tree: exp.Expr) -> Expr:
         operator: Any = _ARITHMETIC[type(tree)]
-        return Arithmetic(operator, self.expression(tree.this), self.expression(tree.expression))
+        return self._calculated(operator, tree.this, tree.expression)
 
     def _compare(self, tree: exp.Expr) -> Expr:
         operator: Any = _COMPARISONS[type(tree)]
-        return Compare(operator, self.expression(tree.this), self.expression(tree.expression))
+        return self._compared(operator, self.expression(tree.this), self.expression(tree.expression))
 
     def _topic_matches(self, tree: exp.Expr) -> Expr:
         return TopicMatches(self.expression(tree.this), self.expression(tree.expression))
 
     def _concat(self, tree: exp.Expr) -> Expr:
-        return Concat(self.expression(tree.this), self.expression(tree.expression))
+        return Concat(*(self._as_text(self.expression(operand)) for operand in (tree.this, tree.expression)))
 
     def _negate(self, tree: exp.Expr) -> Expr:
-        operand = self.expression(tree.this)
-        if isinstance(operand, Const) and operand.type in (Type.BIGINT, Type.DOUBLE):
-            return Const(-operand.value, operand.type)
-        return Negate(operand)
+        return self._negated(self.expression(tree.this))
 
     def _not(self, tree: exp.Expr) -> Expr:
         return Not(self.expression(tree.this))
@@ -203,42 +199,48 @@ class ExpressionBinder:
         return IsNull(self.expression(tree.this))
 
     def _in(self, tree: exp.Expr) -> Expr:
-        return In(self.expression(tree.this), tuple(self.expression(item) for item in tree.expressions))
+        items = [self.expression(item) for item in (tree.this, *tree.expressions)]
+        operand, *others = self._unified(items, "compared with")
+        return In(operand, tuple(others))
 
     def _between(self, tree: exp.Expr) -> Expr:
         operand = self.expression(tree.this)
-        low = Compare(">=", operand, self.expression(tree.args["low"]), span=span_of(tree))
-        return And((low, Compare("<=", operand, self.expression(tree.args["high"]), span=span_of(tree))))
+        low = self._compared(">=", operand, self.expression(tree.args["low"]))
+        high = self._compared("<=", operand, self.expression(tree.args["high"]))
+        return And((replace(low, span=span_of(tree)), replace(high, span=span_of(tree))))
 
     def _like(self, tree: exp.Expr) -> Expr:
         return Like(self.expression(tree.this), self.expression(tree.expression), isinstance(tree, exp.ILike))
 
     def _case(self, tree: exp.Expr) -> Expr:
         operand = tree.args.get("this")
-        branches = []
         bound = None if operand is None else self.expression(operand)
+        tests: list[Expr] = []
+        values: list[Expr] = []
         for branch in tree.args["ifs"]:
             self._check(branch)
-            branches.append((self.expression(branch.this), self.expression(branch.args["true"])))
+            tests.append(self.expression(branch.this))
+            values.append(self.expression(branch.args["true"]))
         default = tree.args.get("default")
-        return Case(bound, tuple(branches), UNDEFINED if default is None else self.expression(default))
-
-    def _cast(self, tree: exp.Expr) -> Expr:
-        to = tree.args["to"]
-        self._check(to)
-        wanted = _CAST_TYPES.get(to.this.value)
-        if wanted is None:
-            self._problems.add("unsupported", f"CAST to {to.this.value} is not supported", span_of(to))
-            return UNDEFINED
-        return Cast(self.expression(tree.this), wanted)
+        values.append(UNDEFINED if default is None else self.expression(default))
+        if bound is not None:
+            bound, *tests = self._unified([bound, *tests], "compared with")
+        *values, last = self._unified(values, "mixed with")
+        return Case(bound, tuple(zip(tests, values, strict=True)), last)
 
     def _call(self, tree: exp.Expr) -> Expr:
         name = tree.name
-        arguments = tuple(self.expression(argument) for argument in tree.expressions)
+        if name.lower() == "now" and not tree.expressions:
+            return Received()
+        if name.lower() == "date_trunc" and len(tree.expressions) == 2:
+            unit, (value, zone) = self.expression(tree.expressions[0]), self._zoned(tree.expressions[1])
+            arguments: tuple[Expr, ...] = (unit, value, Const(zone, Type.TEXT)) if zone else (unit, value)
+        else:
+            arguments = tuple(self.expression(argument) for argument in tree.expressions)
         function = self._function(name, tree)
         if name in _OPERATOR_FUNCTIONS and len(arguments) == 2:
             operator: Any = _OPERATOR_FUNCTIONS[name]
-            return Arithmetic(operator, *arguments)
+            return self._combined(operator, *arguments)
         if function is None:
             return UNDEFINED
         least, most = function.min_args, function.max_args
@@ -252,11 +254,21 @@ class ExpressionBinder:
                 hint=function.doc.partition("\n")[0],
             )
             return UNDEFINED
-        return _folded(Call(function, name, arguments))
+        call = self._checked_call(Call(function, name, arguments))
+        return UNDEFINED if call is None else _folded(call)
+
+    def _in_any_case(self, name: str) -> str:
+        """The known name that ``name`` is but for its case."""
+        folded = name.lower()
+        return (
+            folded
+            if folded in self._functions
+            else next((known for known in self._functions.names() if known.lower() == folded), name)
+        )
 
     def _function(self, name: str, tree: exp.Expr) -> Any:
         try:
-            function = self._functions.get(name)
+            function = self._functions.get(name) or self._functions.get(self._in_any_case(name))
         except HeadraceError as error:
             self._problems.add("unknown-function", str(error), span_of(tree))
             return None
@@ -278,7 +290,7 @@ def _folded(call: Call) -> Expr:
         value = call.function.call(*(argument.value for argument in call.arguments if isinstance(argument, Const)))
     except (HeadraceError, ArithmeticError, ValueError, TypeError):
         return call
-    kind = _PLAIN.get(type(value))
+    kind = call.function.result if call.function.result in TEMPORAL else _PLAIN.get(type(value))
     small = (
         math.isfinite(value)
         if isinstance(value, float)
@@ -315,6 +327,11 @@ _METHODS: Final[dict[type[exp.Expr], _Method]] = {
     exp.ILike: ExpressionBinder._like,
     exp.Case: ExpressionBinder._case,
     exp.Cast: ExpressionBinder._cast,
+    exp.TryCast: ExpressionBinder._cast,
+    TimestampLiteral: ExpressionBinder._timestamp_literal,
+    IntervalLiteral: ExpressionBinder._interval_literal,
+    AtTimeZone: ExpressionBinder._at_time_zone,
+    Extract: ExpressionBinder._extract,
     exp.Anonymous: ExpressionBinder._call,
     TopicMatch: ExpressionBinder._topic_matches,
     **dict.fromkeys(_ARITHMETIC, ExpressionBinder._arithmetic),

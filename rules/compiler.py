@@ -17,6 +17,7 @@ from sqlglot import exp
 from core.errors import RuleError
 from core.message import Schema
 from rules.bind import Binder
+from rules.checks import check
 from rules.codegen import Program, generate
 from rules.columns import MESSAGE_COLUMNS
 from rules.diagnostics import Diagnostic, Problems, Source, Span, suggestion
@@ -24,7 +25,6 @@ from rules.functions import FunctionTable, available_functions
 from rules.nodes import Foreach, span_of
 from rules.plan import Plan, plan
 from rules.statements import Statement, parse
-from rules.types import check
 
 
 class RuleSource(NamedTuple):

@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, Literal
 
-from core.errors import HeadraceError
-from core.message import MISSING, Batch, Message
+from core.errors import HeadraceError, PayloadError
+from core.instants import rfc3339
+from core.message import MISSING, Batch, Message, Row, Schema, Type
 from core.metrics import Metrics
 from rules.bind import Binder
 from rules.codegen import generate
@@ -58,7 +59,13 @@ def evaluate(sql: str, columns: Mapping[str, Any]) -> list[dict[str, Any]]:
     """
     rule = _compile(sql, tuple(columns))
     payload = columns.get(PAYLOAD, b"")
-    message = Message(topic=str(columns.get("topic", "")), payload=b"", columns=columns)
+    received = columns.get("timestamp", 0)
+    message = Message(
+        topic=str(columns.get("topic", "")),
+        payload=b"",
+        columns=columns,
+        received_ns=received * 1_000_000 if type(received) is int else 0,
+    )
     if isinstance(payload, bytes):
         message.payload = payload
     elif isinstance(payload, str):
@@ -73,7 +80,18 @@ def evaluate(sql: str, columns: Mapping[str, Any]) -> list[dict[str, Any]]:
         if not isinstance(failure, RuleFailure):
             raise failure
         raise EvalError("run", failure.stage, f"{failure.code}: {failure}", reason=failure.code)
-    return [dict(zip(rule.schema.names, row, strict=True)) for row in batch.rows] if batch is not None else []
+    return [_readable(rule.schema, row) for row in batch.rows] if batch is not None else []
+
+
+def _readable(schema: Schema, row: Row) -> dict[str, Any]:
+    """A row as its texts have it: instants in RFC 3339."""
+    try:
+        return {
+            name: rfc3339(value) if kind is Type.TIMESTAMP and type(value) is int else value
+            for name, kind, value in zip(schema.names, schema.types, row, strict=True)
+        }
+    except PayloadError as error:
+        raise EvalError("run", "output", f"out_of_range: {error}", reason="out_of_range") from None
 
 
 @lru_cache(maxsize=256)

@@ -12,7 +12,8 @@ from typing import Final
 
 from sqlglot import Token, TokenType, exp
 
-from rules.grammar_operands import MAX_CHAIN, MAX_NESTING, OperandGrammar
+from rules.grammar_base import MAX_CHAIN, MAX_NESTING
+from rules.grammar_operands import OperandGrammar
 from rules.nodes import TopicMatch, mark
 
 _COMPARISONS: Final = MappingProxyType(
@@ -140,7 +141,7 @@ class ExpressionGrammar(OperandGrammar):
     def _signed(self) -> exp.Expr:
         first = self._curr
         if not (self._match(TokenType.DASH) or self._match(TokenType.PLUS)):
-            return self._cast_suffix(self._operand(), first)
+            return self._suffixes(self._operand(), first)
         negative = first.token_type is TokenType.DASH
         self._enter()
         operand = self._signed()
@@ -149,13 +150,19 @@ class ExpressionGrammar(OperandGrammar):
             operand = mark(exp.Neg(this=operand), first, self._prev)
         return mark(exp.Neg(this=operand), first, self._prev)
 
-    def _cast_suffix(self, node: exp.Expr, first: Token) -> exp.Expr:
-        casts = 0
-        while self._match(TokenType.DCOLON):
-            node = mark(exp.Cast(this=node, to=self._type()), first, self._prev)
-            casts += 1
-            self._check_count(casts, MAX_NESTING)
-        return node
+    def _suffixes(self, node: exp.Expr, first: Token) -> exp.Expr:
+        """``::type`` and ``AT TIME ZONE 'zone'`` behind an operand."""
+        count = 0
+        while True:
+            if self._match(TokenType.DCOLON):
+                node = mark(exp.Cast(this=node, to=self._type()), first, self._prev)
+            elif self._is_word(self._curr, "AT") and self._is_word(self._next, "TIME"):
+                self._advance(2)
+                node = self._zone(node, first)
+            else:
+                return node
+            count += 1
+            self._check_count(count, MAX_NESTING)
 
 
 def balanced(kind: type[exp.Connector], operands: list[exp.Expr]) -> exp.Expr:

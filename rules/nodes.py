@@ -24,6 +24,34 @@ class Range(exp.Expression):
     arg_types: ClassVar[dict[str, bool]] = {"this": True, "expression": True}
 
 
+class TypeName(exp.Expression):
+    """The name of a type of ours; a DECIMAL's digits are integers in ``precision`` and ``scale``."""
+
+    arg_types: ClassVar[dict[str, bool]] = {"this": True, "precision": False, "scale": False}
+
+
+class TimestampLiteral(exp.Expression):
+    """``TIMESTAMP '2026-01-01T00:00:00Z'``."""
+
+
+class IntervalLiteral(exp.Expression):
+    """``INTERVAL '10 seconds'``, ``INTERVAL '1' HOUR``: a literal, and the unit's name or nothing."""
+
+    arg_types: ClassVar[dict[str, bool]] = {"this": True, "unit": False}
+
+
+class Extract(exp.Expression):
+    """``EXTRACT(field FROM this)``; the field is an identifier."""
+
+    arg_types: ClassVar[dict[str, bool]] = {"this": True, "field": True}
+
+
+class AtTimeZone(exp.Expression):
+    """``this AT TIME ZONE 'zone'``."""
+
+    arg_types: ClassVar[dict[str, bool]] = {"this": True, "zone": True}
+
+
 class Foreach(exp.Expression):
     """``FOREACH expressions [DO do] [INCASE incase] FROM tables [WHERE where]``."""
 

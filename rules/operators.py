@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Sequence
-from decimal import Decimal
+from decimal import Decimal, DecimalException
 from functools import lru_cache
 from typing import Any, Final
 
@@ -19,6 +19,7 @@ from core.errors import HeadraceError, TopicError
 from core.message import MISSING, Missing
 from core.topics import matches, validate_filter
 from rules.functions.base import FunctionError, Refusal, shown
+from rules.functions.decimals import EXACT, QUOTIENT
 from rules.functions.values import canonical, same, text_of
 
 _INTEGER: Final = re.compile(r"[+-]?[0-9]+", re.ASCII).fullmatch
@@ -42,11 +43,13 @@ def explained(error: Exception) -> EvaluationError:
         return error
     if isinstance(error, FunctionError):
         return EvaluationError(error.code, str(error))
+    if isinstance(error, Refusal):
+        return EvaluationError(error.code, str(error))
     if isinstance(error, ZeroDivisionError):
         return EvaluationError("division_by_zero", "division by zero")
     if isinstance(error, RecursionError):
         return EvaluationError("too_deep", "a value is nested too deeply")
-    if isinstance(error, OverflowError | ValueError):
+    if isinstance(error, OverflowError | ValueError | DecimalException):
         return EvaluationError("out_of_range", f"a number is out of range: {error}")
     return EvaluationError("failed", f"{type(error).__name__}: {error}")
 
@@ -69,11 +72,16 @@ def _finite(value: Any) -> Any:
 
 
 def _numbers(operator: str, one: Any, two: Any) -> tuple[Any, Any]:
+    """Two numbers that Python can join: a DECIMAL beside a float becomes one, an integer beside it stays."""
     if not (_is_number(one) and _is_number(two)):
         raise _operand_error(operator, one, two)
-    if isinstance(one, Decimal) is not isinstance(two, Decimal):
-        return float(one), float(two)
-    return one, two
+    if type(one) is float and isinstance(two, Decimal):
+        return one, float(two)
+    return (float(one), two) if type(two) is float and isinstance(one, Decimal) else (one, two)
+
+
+def _exact(one: Any, two: Any) -> bool:
+    return isinstance(one, Decimal) or isinstance(two, Decimal)
 
 
 def add(one: Any, two: Any) -> Any:
@@ -81,23 +89,29 @@ def add(one: Any, two: Any) -> Any:
     if isinstance(one, _TEXTS) or isinstance(two, _TEXTS):
         return _joined(one, two)
     one, two = _numbers("+", one, two)
-    return _finite(one + two)
+    return EXACT.add(one, two) if _exact(one, two) else _finite(one + two)
 
 
 def subtract(one: Any, two: Any) -> Any:
     one, two = _numbers("-", one, two)
-    return _finite(one - two)
+    return EXACT.subtract(one, two) if _exact(one, two) else _finite(one - two)
 
 
 def multiply(one: Any, two: Any) -> Any:
     one, two = _numbers("*", one, two)
-    return _finite(one * two)
+    return EXACT.multiply(one, two) if _exact(one, two) else _finite(one * two)
 
 
 def divide(one: Any, two: Any) -> Any:
     """Always a float."""
     one, two = _numbers("/", one, two)
-    return _finite(float(one / two))
+    return _finite(float(QUOTIENT.divide(one, two) if _exact(one, two) else one / two))
+
+
+def divide_decimal(one: Any, two: Any) -> Any:
+    """``/`` where one side is declared a DECIMAL: exact unless the other side is a float."""
+    one, two = _numbers("/", one, two)
+    return QUOTIENT.divide(one, two) if _exact(one, two) else _finite(float(one / two))
 
 
 def _integers(operator: str, one: Any, two: Any) -> None:
@@ -122,7 +136,27 @@ def modulo(one: Any, two: Any) -> int:
 def negate(value: Any) -> Any:
     if not _is_number(value):
         raise EvaluationError("bad_operand", f"no negative of {shown(value)}")
-    return -value
+    return EXACT.minus(value) if isinstance(value, Decimal) else -value
+
+
+def multiply_interval(interval: Any, number: Any) -> Any:
+    """An INTERVAL as often as a number says, to the microsecond; null where one of them is."""
+    if type(interval) is int and type(number) is int:
+        return interval * number
+    return _scaled("*", interval, number)
+
+
+def divide_interval(interval: Any, number: Any) -> Any:
+    return _scaled("/", interval, number)
+
+
+def _scaled(operator: str, interval: Any, number: Any) -> Any:
+    for value in (interval, number):
+        if value is None or value is MISSING:
+            return value
+    if not _is_number(number):
+        raise _operand_error(operator, interval, number)
+    return round(interval * number if operator == "*" else interval / number)
 
 
 def _joined(one: Any, two: Any) -> Any:
@@ -186,6 +220,8 @@ def term_order(one: Any, two: Any) -> int:
     if rank != other:
         return _sign(rank, other)
     if rank == 0:
+        if isinstance(one, Decimal) is not isinstance(two, Decimal) and float in (type(one), type(two)):
+            return _sign(float(one), float(two))  # 0.1 is 0.1, whichever of the two is exact
         return _sign(one, two)
     if rank == 1:
         return _sign(_atom(one), _atom(two))

@@ -1,4 +1,4 @@
-"""Going into values and building them: keys, indexes, ranges, path aliases, casts (emqx.md 1.4, 1.5).
+"""Going into values and building them: keys, indexes, ranges, path aliases (emqx.md 1.4, 1.5).
 
 Pure functions for generated code. Reading never raises but for ranges; writing copies what it changes, because
 values are shared by every rule that reads the message.
@@ -7,18 +7,15 @@ values are shared by every rule that reads the message.
 from __future__ import annotations
 
 import enum
-import math
-import re
 from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
 
-from core.message import MISSING, Message, Type
+from core.message import MISSING, Message
 from formats.json import decode_document
-from rules.functions.base import Refusal, shown
-from rules.functions.values import text_of
-from rules.operators import MAX_RANGE, EvaluationError, parse_number
+from rules.functions.base import shown
+from rules.operators import MAX_RANGE, EvaluationError
 
 _TEXTS: Final = (str, bytes)
 _DECODE_ERRORS: Final = (msgspec.DecodeError, UnicodeError, RecursionError)
@@ -153,51 +150,3 @@ def put(value: Any, steps: Sequence[Any], item: Any) -> Any:
 def as_list(value: Any) -> list[Any]:
     """The elements that FOREACH visits: none where the value is no list."""
     return value if type(value) is list else []
-
-
-_DECIMAL: Final = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?", re.ASCII).fullmatch
-_TRUE: Final = frozenset({"true", "t", "yes", "y", "on", "1"})
-_FALSE: Final = frozenset({"false", "f", "no", "n", "off", "0"})
-
-
-def cast(value: Any, to: Type) -> Any:
-    """PostgreSQL's CAST to BOOLEAN, BIGINT, DOUBLE or TEXT; null and missing stay what they are."""
-    if value is None or value is MISSING:
-        return value
-    try:
-        result = _CASTS[to](value)
-    except (ValueError, OverflowError, Refusal):
-        result = None
-    if result is None:
-        raise EvaluationError("bad_cast", f"{shown(value)} is no {to.value}")
-    return result
-
-
-def _to_boolean(value: Any) -> bool | None:
-    if isinstance(value, bool):
-        return value
-    if type(value) is int:
-        return value != 0
-    text = value.strip().lower() if isinstance(value, str) else ""
-    return True if text in _TRUE else False if text in _FALSE else None
-
-
-def _to_bigint(value: Any) -> int | None:
-    if isinstance(value, bool | int):
-        return int(value)
-    if isinstance(value, float):
-        return round(value)
-    number = parse_number(value.strip()) if isinstance(value, str) else None
-    return number if type(number) is int else None
-
-
-def _to_double(value: Any) -> float | None:
-    if isinstance(value, bool):
-        return None
-    if isinstance(value, int | float):
-        return float(value)
-    number = float(value) if isinstance(value, str) and _DECIMAL(value.strip()) else math.inf
-    return number if math.isfinite(number) else None
-
-
-_CASTS: Final = {Type.BOOLEAN: _to_boolean, Type.BIGINT: _to_bigint, Type.DOUBLE: _to_double, Type.TEXT: text_of}

@@ -86,7 +86,7 @@ class Plan:
 
 def plan(rule: str, target: str, query: Query) -> Plan:
     """The plan of a bound query without errors."""
-    types = Types(query)
+    types = Types.of_query(query)
     text = Unparser(query)
     names = tuple(name for name, _ in query.outputs)
     kinds = tuple(types.of(Ref(index)).type for _, index in query.outputs)

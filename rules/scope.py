@@ -40,14 +40,18 @@ class Scope:
     def knows(self, name: str) -> bool:
         return name in self.names or name in self.base or name in self.columns
 
-    def read(self, name: str, steps: list[Step], *, condition: bool) -> Expr:
-        """The value of a path; a name that nothing has is missing."""
+    def read(self, name: str, steps: list[Step], *, condition: bool, typed: Callable[[Expr], bool]) -> Expr:
+        """The value of a path; a name that nothing has is missing.
+
+        ``typed`` tells values that must not be mixed with others: they hide what lies behind them.
+        """
         outer = self._outer(name, steps)
         index = self.names.get(name)
         if index is None:
             return outer
         inner = self._inside(name, self.value(index), steps)
-        if inner == outer or (condition and not (name == PAYLOAD and steps)) or outer is UNDEFINED:
+        hides = outer is UNDEFINED or typed(inner) or (condition and not (name == PAYLOAD and steps))
+        if inner == outer or hides:
             return inner
         return First(inner, outer)
 

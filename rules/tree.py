@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Final, Literal
 
 from core.message import MISSING, Type
+from rules.casts import ANY_SHAPE, Shape
 from rules.columns import Columns
 from rules.diagnostics import NOWHERE, Span
 from rules.functions import ScalarFunction
@@ -29,13 +30,14 @@ class Expr:
 
 @dataclass(frozen=True, slots=True)
 class Const(Expr):
-    """A text, number, boolean or MISSING; ``type`` keeps 1, 1.0 and true apart."""
+    """A text, number, boolean, instant, interval, null or MISSING; ``type`` keeps 1, 1.0 and true apart."""
 
     value: Any
     type: Type
 
 
 UNDEFINED: Final = Const(MISSING, Type.ANY)
+NULL: Final = Const(None, Type.ANY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,11 @@ class Column(Expr):
     """A column of the source."""
 
     name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Received(Expr):
+    """CURRENT_TIMESTAMP: when the message came in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +149,25 @@ class Arithmetic(Expr):
 
 
 @dataclass(frozen=True, slots=True)
+class Shift(Expr):
+    """A TIMESTAMP moved by whole months of the calendar, then by microseconds."""
+
+    operand: Expr
+    months: int
+    microseconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class Extract(Expr):
+    """A part of a TIMESTAMP (by the clocks of ``zone``) or of an INTERVAL, as ``source`` says."""
+
+    field: str
+    operand: Expr
+    source: Type
+    zone: str
+
+
+@dataclass(frozen=True, slots=True)
 class Negate(Expr):
     operand: Expr
 
@@ -211,8 +237,15 @@ class Case(Expr):
 
 @dataclass(frozen=True, slots=True)
 class Cast(Expr):
+    """``source`` is what the operand's type is declared to be (ANY: whatever comes); ``safe`` gives null where the
+    cast fails; ``zone`` is the time zone of a TIMESTAMP's text."""
+
     operand: Expr
     type: Type
+    source: Type = Type.ANY
+    shape: Shape = ANY_SHAPE
+    safe: bool = False
+    zone: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,3 +315,8 @@ def is_path(expr: Expr) -> bool:
             return False
         expr = expr.base
     return isinstance(expr, Const | Column | Document | Item)
+
+
+def is_null(expr: Expr) -> bool:
+    """Is it the literal null, or what is certainly missing?"""
+    return isinstance(expr, Const) and (expr.value is None or expr.value is MISSING)

@@ -7,13 +7,13 @@ Only certain types make errors: whatever a device may legally send is decided at
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
-from core.message import MISSING, Type
-from rules.diagnostics import Problems
-from rules.operators import parse_number
+from core.message import Type
+from rules.columns import ColumnSpec
+from rules.functions.instants import WHOLE_FIELDS
 from rules.tree import (
     And,
     Arithmetic,
@@ -25,6 +25,7 @@ from rules.tree import (
     Concat,
     Const,
     Expr,
+    Extract,
     First,
     In,
     IntegerRange,
@@ -36,29 +37,66 @@ from rules.tree import (
     Or,
     Put,
     Query,
+    Received,
     Ref,
+    Shift,
     Slice,
     TopicMatches,
-    children,
+    is_null,
 )
 
 
 class Static(NamedTuple):
-    """What is known of an expression's values."""
+    """What is known of an expression's values.
+
+    ``certain``: each has the type. ``declared``: each that is neither null nor missing has it, as the result of a CAST
+    or of a function. A TIMESTAMP and an INTERVAL are always one of the two: nothing else tells them from integers.
+    """
 
     type: Type
     certain: bool
+    declared: bool = False
+
+    @property
+    def fixed(self) -> bool:
+        return self.certain or self.declared
 
 
 ANYTHING: Final = Static(Type.ANY, certain=False)
 _BOOLEAN: Final = Static(Type.BOOLEAN, certain=True)
-_NUMBERS: Final = frozenset({Type.BIGINT, Type.DOUBLE, Type.DECIMAL})
-_LABELS: Final = MappingProxyType(
+NUMBERS: Final = frozenset({Type.BIGINT, Type.DOUBLE, Type.DECIMAL})
+TEMPORAL: Final = frozenset({Type.TIMESTAMP, Type.INTERVAL})
+TEMPORAL_ARITHMETIC: Final = MappingProxyType(
+    {
+        ("+", Type.TIMESTAMP, Type.INTERVAL): Type.TIMESTAMP,
+        ("+", Type.INTERVAL, Type.TIMESTAMP): Type.TIMESTAMP,
+        ("-", Type.TIMESTAMP, Type.INTERVAL): Type.TIMESTAMP,
+        ("-", Type.TIMESTAMP, Type.TIMESTAMP): Type.INTERVAL,
+        ("+", Type.INTERVAL, Type.INTERVAL): Type.INTERVAL,
+        ("-", Type.INTERVAL, Type.INTERVAL): Type.INTERVAL,
+        **{
+            (operator, *operands): Type.INTERVAL
+            for number in (*sorted(NUMBERS, key=lambda kind: kind.value), Type.ANY)
+            for operator, *operands in (
+                ("*", Type.INTERVAL, number),
+                ("*", number, Type.INTERVAL),
+                ("/", Type.INTERVAL, number),
+            )
+        },
+    }
+)
+"""What the arithmetic of instants and intervals gives; ANY is what must turn out to be a number."""
+
+LABELS: Final = MappingProxyType(
     {
         Type.BOOLEAN: "a boolean",
         Type.BIGINT: "an integer",
         Type.DOUBLE: "a number",
+        Type.DECIMAL: "a decimal",
         Type.TEXT: "a text",
+        Type.BYTES: "bytes",
+        Type.TIMESTAMP: "a TIMESTAMP",
+        Type.INTERVAL: "an INTERVAL",
         Type.ARRAY: "an array",
         Type.OBJECT: "a map",
     }
@@ -66,11 +104,16 @@ _LABELS: Final = MappingProxyType(
 
 
 class Types:
-    """The types of one query's expressions; asks are remembered."""
+    """The types of one query's expressions; asks are remembered. ``lets`` may grow in the meantime."""
 
-    def __init__(self, query: Query) -> None:
-        self._query = query
+    def __init__(self, specs: Mapping[str, ColumnSpec], lets: Sequence[Expr]) -> None:
+        self.specs = specs
+        self._lets = lets
         self._known: dict[Expr, Static] = {}
+
+    @classmethod
+    def of_query(cls, query: Query) -> Types:
+        return cls(query.source.specs, query.lets)
 
     def of(self, expr: Expr) -> Static:
         known = self._known.get(expr)
@@ -87,57 +130,80 @@ class Types:
     def number(self, expr: Expr) -> bool:
         return self.certainly(expr, Type.BIGINT, Type.DOUBLE)
 
+    def declared(self, expr: Expr) -> Type:
+        """The type that every value of ``expr`` has unless it is null or missing; ANY where that is not known."""
+        static = self.of(expr)
+        return static.type if static.fixed else Type.ANY
+
+    def temporal(self, expr: Expr) -> bool:
+        return self.of(expr).type in TEMPORAL
+
     def _const(self, expr: Const) -> Static:
-        return ANYTHING if expr.value is MISSING else Static(expr.type, certain=True)
+        return ANYTHING if is_null(expr) else Static(expr.type, certain=True)
 
     def _column(self, expr: Column) -> Static:
-        spec = self._query.source.specs[expr.name]
+        spec = self.specs[expr.name]
         return Static(spec.type, certain=spec.always)
 
     def _ref(self, expr: Ref) -> Static:
-        return self.of(self._query.lets[expr.index])
+        return self.of(self._lets[expr.index])
 
     def _first(self, expr: First) -> Static:
         first = self.of(expr.first)
-        return first if first.certain else _common([first, self.of(expr.second)], certain=False)
+        return first if first.certain else self.common((expr.first, expr.second), certain=False)
 
     def _arithmetic(self, expr: Arithmetic) -> Static:
-        if expr.operator == "/":
-            return Static(Type.DOUBLE, certain=True)
+        left, right = self.of(expr.left), self.of(expr.right)
+        if left.type in TEMPORAL or right.type in TEMPORAL:
+            kind = TEMPORAL_ARITHMETIC.get((expr.operator, left.type, right.type), Type.ANY)
+            return Static(kind, certain=left.certain and right.certain, declared=True)
         if expr.operator in ("div", "mod"):
             return Static(Type.BIGINT, certain=True)
-        left, right = self.of(expr.left), self.of(expr.right)
+        types = {left.type, right.type}
+        # What is null or missing raises, so numbers that are only declared give a certain one.
+        numbers = left.fixed and right.fixed and types <= NUMBERS
+        if Type.DECIMAL in types:
+            exact = numbers and Type.DOUBLE not in types
+            return Static(Type.DECIMAL if exact else Type.DOUBLE, certain=numbers)
+        if expr.operator == "/":
+            return Static(Type.DOUBLE, certain=True)
         if expr.operator == "+":
-            if Type.TEXT in (left.type, right.type) and (left.certain or right.certain):
+            if Type.TEXT in types and any(side.fixed and side.type is Type.TEXT for side in (left, right)):
                 return Static(Type.TEXT, certain=True)
-            if not (self.number(expr.left) and self.number(expr.right)):
+            if not numbers:
                 return ANYTHING
-        if left == right == Static(Type.BIGINT, certain=True):
-            return left
+        if numbers and types == {Type.BIGINT}:
+            return Static(Type.BIGINT, certain=True)
         # Any two numbers: an integer where both are, which a DOUBLE column takes as well.
-        whole = self.number(expr.left) and self.number(expr.right)
-        return Static(Type.DOUBLE, certain=whole and Type.DOUBLE in (left.type, right.type))
+        return Static(Type.DOUBLE, certain=numbers)
 
     def _negate(self, expr: Negate) -> Static:
         static = self.of(expr.operand)
-        return static if static.certain and static.type in _NUMBERS else Static(Type.DOUBLE, certain=False)
+        if static.type in TEMPORAL:
+            return static
+        return Static(static.type if static.fixed and static.type in NUMBERS else Type.DOUBLE, certain=static.fixed)
 
     def _case(self, expr: Case) -> Static:
-        values = [self.of(value) for _, value in expr.branches]
-        values.append(self.of(expr.default))
-        missing = isinstance(expr.default, Const) and expr.default.value is MISSING
-        return _common(values[:-1] if missing else values, certain=not missing)
+        return self.common((*(value for _, value in expr.branches), expr.default))
+
+    def common(self, operands: Sequence[Expr], *, certain: bool = True) -> Static:
+        """The type of a value that is one of ``operands``; null and missing have any type."""
+        statics = [self.of(operand) for operand in operands if not is_null(operand)]
+        types = {static.type for static in statics}
+        if len(types) != 1:
+            return Static(Type.DOUBLE, certain=False) if types and types <= NUMBERS else ANYTHING
+        sure = certain and len(statics) == len(operands) and all(static.certain for static in statics)
+        return Static(statics[0].type, sure, all(static.fixed for static in statics))
 
     def _call(self, expr: Call) -> Static:
-        return Static(expr.function.result, certain=False)
+        return Static(expr.function.result, certain=False, declared=expr.function.result is not Type.ANY)
 
+    def _extract(self, expr: Extract) -> Static:
+        whole = expr.field in WHOLE_FIELDS
+        return Static(Type.BIGINT if whole else Type.DOUBLE, self.of(expr.operand).certain, declared=True)
 
-def _common(statics: Sequence[Static], *, certain: bool) -> Static:
-    types = {static.type for static in statics}
-    sure = certain and all(static.certain for static in statics)
-    if len(types) == 1:
-        return Static(statics[0].type, sure)
-    return Static(Type.DOUBLE, certain=False) if types <= _NUMBERS else ANYTHING
+    def _shift(self, expr: Shift) -> Static:
+        return self.of(expr.operand)
 
 
 def _always(static: Static) -> Callable[[Types, Any], Static]:
@@ -153,76 +219,17 @@ _RULES: Final[dict[type[Expr], Callable[[Types, Any], Static]]] = {
     Negate: Types._negate,
     Case: Types._case,
     Call: Types._call,
-    Cast: lambda _types, expr: Static(expr.type, certain=False),
-    Concat: _always(Static(Type.TEXT, certain=False)),
+    Cast: lambda types, expr: Static(
+        expr.type, certain=not expr.safe and types.of(expr.operand).certain, declared=True
+    ),
+    Received: _always(Static(Type.TIMESTAMP, certain=True)),
+    Shift: Types._shift,
+    Extract: Types._extract,
+    Concat: _always(Static(Type.TEXT, certain=False, declared=True)),
     Slice: _always(Static(Type.ARRAY, certain=True)),
     IntegerRange: _always(Static(Type.ARRAY, certain=True)),
     ListOf: _always(Static(Type.ARRAY, certain=True)),
     Put: _always(Static(Type.OBJECT, certain=False)),
-    Like: _always(Static(Type.BOOLEAN, certain=False)),
+    Like: _always(Static(Type.BOOLEAN, certain=False, declared=True)),
     **dict.fromkeys((Compare, TopicMatches, In, IsNull, And, Or, Not), _always(_BOOLEAN)),
 }
-
-
-def check(query: Query, problems: Problems) -> None:
-    """Report what is certain to fail on every message."""
-    types = Types(query)
-    seen: set[Expr] = set()
-    conditions = [query.where, query.unnest.condition if query.unnest else None]
-    for condition in conditions:
-        if condition is not None:
-            _check_condition(condition, types, problems)
-    stack = [*query.lets, *(condition for condition in conditions if condition is not None)]
-    while stack:
-        expr = stack.pop(0)
-        if expr in seen:
-            continue
-        seen.add(expr)
-        _check_operands(expr, types, problems)
-        stack.extend(children(expr))
-
-
-def _check_condition(expr: Expr, types: Types, problems: Problems) -> None:
-    if isinstance(expr, And | Or):
-        for operand in expr.operands:
-            _check_condition(operand, types, problems)
-        return
-    static = types.of(expr)
-    # A function's result may be null but is never of another type than the declared one.
-    declared = static.certain or isinstance(expr, Call | Cast | Concat)
-    if declared and static.type not in (Type.BOOLEAN, Type.ANY):
-        label = _LABELS.get(static.type, static.type.value)
-        hint = "compare it with something: = > < IN LIKE IS NULL"
-        problems.add("not-boolean", f"a condition is true or false, this is {label}", expr.span, label=label, hint=hint)
-    elif isinstance(expr, Arithmetic):
-        problems.add(
-            "not-boolean",
-            "a condition is true or false, this is arithmetic",
-            expr.span,
-            hint="compare it with something",
-        )
-
-
-def _check_operands(expr: Expr, types: Types, problems: Problems) -> None:
-    if isinstance(expr, Arithmetic):
-        operands: tuple[Expr, ...] = (expr.left, expr.right)
-        texts = expr.operator == "+" and any(types.certainly(operand, Type.TEXT) for operand in operands)
-        wanted = {Type.BIGINT} if expr.operator in ("div", "mod") else _NUMBERS
-        for operand in operands if not texts else ():
-            _check_number(operand, expr.operator, frozenset(wanted), types, problems)
-    elif isinstance(expr, Negate):
-        _check_number(expr.operand, "-", _NUMBERS, types, problems)
-    elif isinstance(expr, Compare):
-        for one, other in ((expr.left, expr.right), (expr.right, expr.left)):
-            text = other.value if isinstance(other, Const) and other.type is Type.TEXT else None
-            if text is not None and types.number(one) and parse_number(text) is None:
-                problems.add("wrong-type", f"a number cannot be compared with the text {text!r}", expr.span)
-
-
-def _check_number(expr: Expr, operator: str, wanted: frozenset[Type], types: Types, problems: Problems) -> None:
-    static = types.of(expr)
-    if static.certain and static.type not in wanted and static.type is not Type.ANY:
-        label = _LABELS.get(static.type, static.type.value)
-        needs = "integers" if wanted == {Type.BIGINT} else "numbers"
-        hint = "texts are joined with + or ||" if static.type is Type.TEXT else ""
-        problems.add("wrong-type", f"{operator!r} takes {needs}, this is {label}", expr.span, label=label, hint=hint)

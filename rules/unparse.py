@@ -6,7 +6,9 @@ import re
 from collections.abc import Callable
 from typing import Any, Final
 
-from core.message import MISSING
+from core.message import MISSING, Type
+from rules.functions.instants import zoned_text
+from rules.functions.intervals import interval_text
 from rules.tree import (
     And,
     Append,
@@ -21,6 +23,7 @@ from rules.tree import (
     Document,
     DocumentOf,
     Expr,
+    Extract,
     First,
     In,
     Index,
@@ -36,13 +39,15 @@ from rules.tree import (
     Or,
     Put,
     Query,
+    Received,
     Ref,
+    Shift,
     Slice,
     TopicMatches,
 )
 
 _BARE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_$@~]*", re.ASCII).fullmatch
-_COMPOUND: Final = (And, Or, Not, Compare, Arithmetic, Concat, In, Like, IsNull, TopicMatches, First)
+_COMPOUND: Final = (And, Or, Not, Compare, Arithmetic, Shift, Concat, In, Like, IsNull, TopicMatches, First)
 
 
 class Unparser:
@@ -68,6 +73,12 @@ class Unparser:
         value = expr.value
         if value is MISSING:
             return "undefined"
+        if value is None:
+            return "NULL"
+        if expr.type is Type.TIMESTAMP:
+            return f"TIMESTAMP '{zoned_text(value, 'UTC')}'"
+        if expr.type is Type.INTERVAL:
+            return f"INTERVAL '{interval_text(value)}'"
         if isinstance(value, bool):
             return "true" if value else "false"
         return f"'{value}'" if isinstance(value, str) else repr(value)
@@ -93,6 +104,21 @@ class Unparser:
 
     def _like(self, expr: Like) -> str:
         return self._binary("ILIKE" if expr.ignore_case else "LIKE", expr.operand, expr.pattern)
+
+    def _cast(self, expr: Cast) -> str:
+        digits = f"({expr.shape.precision}, {expr.shape.scale})" if expr.shape.precision else ""
+        zone = f" AT TIME ZONE '{expr.zone}'" if expr.zone else ""
+        word = "TRY_CAST" if expr.safe else "CAST"
+        return f"{word}({self.of(expr.operand)}{zone} AS {expr.type.value}{digits})"
+
+    def _extract(self, expr: Extract) -> str:
+        zone = "" if expr.zone == "UTC" else f" AT TIME ZONE '{expr.zone}'"
+        return f"EXTRACT({expr.field.upper()} FROM {self._part(expr.operand)}{zone})"
+
+    def _shift(self, expr: Shift) -> str:
+        parts = [f"{expr.months} months"] if expr.months else []
+        parts += [interval_text(expr.microseconds)] if expr.microseconds else []
+        return f"{self._part(expr.operand)} + INTERVAL '{' '.join(parts)}'"
 
     def _slice(self, expr: Slice) -> str:
         return f"{self._part(expr.base)}[{self.of(expr.first)}..{self.of(expr.last)}]"
@@ -130,6 +156,9 @@ _TEXT: Final[dict[type[Expr], Callable[[Unparser, Any], str]]] = {
     Or: lambda text, expr: " OR ".join(map(text._part, expr.operands)),
     Not: lambda text, expr: f"NOT {text._part(expr.operand)}",
     Case: Unparser._case,
-    Cast: lambda text, expr: f"CAST({text.of(expr.operand)} AS {expr.type.value})",
+    Cast: Unparser._cast,
+    Received: lambda _, _expr: "CURRENT_TIMESTAMP",
+    Extract: Unparser._extract,
+    Shift: Unparser._shift,
     Call: lambda text, expr: f"{expr.name}({text._list(expr.arguments)})",
 }

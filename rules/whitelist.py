@@ -11,7 +11,17 @@ from typing import Final
 
 from sqlglot import exp
 
-from rules.nodes import FROM_ARG, Foreach, Range, TopicMatch
+from rules.nodes import (
+    FROM_ARG,
+    AtTimeZone,
+    Extract,
+    Foreach,
+    IntervalLiteral,
+    Range,
+    TimestampLiteral,
+    TopicMatch,
+    TypeName,
+)
 
 ALLOWED: Final = MappingProxyType(
     {
@@ -36,7 +46,12 @@ ALLOWED: Final = MappingProxyType(
         exp.Case: {"this", "ifs", "default"},
         exp.If: {"this", "true"},
         exp.Cast: {"this", "to"},
-        exp.DataType: {"this", "nested"},
+        exp.TryCast: {"this", "to"},
+        TypeName: {"this", "precision", "scale"},
+        TimestampLiteral: {"this"},
+        IntervalLiteral: {"this", "unit"},
+        Extract: {"this", "field"},
+        AtTimeZone: {"this", "zone"},
         exp.In: {"this", "expressions"},
         exp.Between: {"this", "low", "high"},
         exp.Not: {"this"},

@@ -17,6 +17,7 @@ from rules.tree import (
     Document,
     DocumentOf,
     Expr,
+    Extract,
     IntegerRange,
     Like,
     Negate,
@@ -25,6 +26,7 @@ from rules.tree import (
     Put,
     Query,
     Ref,
+    Shift,
     Slice,
     TopicMatches,
     children,
@@ -44,10 +46,12 @@ _FALLIBLE = (
     Concat,
     Document,
     DocumentOf,
+    Extract,
     IntegerRange,
     Like,
     Negate,
     Put,
+    Shift,
     Slice,
     TopicMatches,
 )
@@ -59,7 +63,7 @@ class Analysis:
 
     def __init__(self, query: Query) -> None:
         self.query = query
-        self.types = Types(query)
+        self.types = Types.of_query(query)
         self.uses: Counter[Expr] = Counter()
         """How often each expression is asked for."""
         self.numeric_uses: Counter[Expr] = Counter()
@@ -116,6 +120,8 @@ class Analysis:
             return self.may_fail(self.query.lets[expr.index])
         if isinstance(expr, Compare):
             types = self.types
+            if types.temporal(expr.left) or types.temporal(expr.right):
+                return False
             numbers = types.number(expr.left) and types.number(expr.right)
             return not (numbers or (types.certainly(expr.left, Type.TEXT) and types.certainly(expr.right, Type.TEXT)))
         if isinstance(expr, Arithmetic):

@@ -85,9 +85,13 @@ class Emitter:
         if type(value) in (int, float):
             return repr(value) if value >= 0 else f"({value!r})"
         key: Hashable = (type(value), value) if isinstance(value, str | bytes) else ("object", id(value))
+        return self.shared_constant(key, value, label or ascii(value))
+
+    def shared_constant(self, key: Hashable, value: Any, label: str) -> str:
+        """The name of an object in the namespace; one object for one ``key``."""
         name = self._names.get(key)
         if name is None:
             name = self._names[key] = f"k{len(self.constants)}"
             self.constants[name] = value
-            self.labels[name] = label or ascii(value)
+            self.labels[name] = label
         return name

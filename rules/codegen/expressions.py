@@ -9,8 +9,9 @@ from collections.abc import Callable, Sequence
 from types import MappingProxyType
 from typing import Any, Final
 
-from core.message import MISSING, Type
-from rules.codegen.values import Values, tuple_text
+from core.message import Type
+from rules.codegen.temporal import PYTHON_TYPES, Temporal
+from rules.codegen.values import tuple_text
 from rules.operators import like_matcher
 from rules.tree import (
     And,
@@ -26,6 +27,7 @@ from rules.tree import (
     Document,
     DocumentOf,
     Expr,
+    Extract,
     First,
     In,
     Index,
@@ -40,9 +42,12 @@ from rules.tree import (
     Opened,
     Or,
     Put,
+    Received,
     Ref,
+    Shift,
     Slice,
     TopicMatches,
+    is_null,
 )
 
 _ARITHMETIC: Final = MappingProxyType(
@@ -58,10 +63,9 @@ _COMPARISONS: Final = MappingProxyType(
         ">=": (">=", "greater_or_equal"),
     }
 )
-_CAST_FAST: Final = MappingProxyType({Type.BOOLEAN: "bool", Type.BIGINT: "int", Type.DOUBLE: "float", Type.TEXT: "str"})
 
 
-class Expressions(Values):
+class Expressions(Temporal):
     """Emits the expressions of one query."""
 
     def _emit(self, expr: Expr) -> str:
@@ -109,8 +113,14 @@ class Expressions(Values):
         return " and ".join(test if test.isidentifier() or len(tests) == 1 else f"({test})" for test in tests)
 
     def _arithmetic(self, expr: Arithmetic) -> str:
+        if self._types.temporal(expr.left) or self._types.temporal(expr.right):
+            return self._temporal_arithmetic(expr)
         left, right = self.atom(expr.left), self.atom(expr.right)
-        slow = f"{_ARITHMETIC[expr.operator]}({left}, {right})"
+        exact = expr.operator == "/" and Type.DECIMAL in (
+            self._types.of(expr.left).type,
+            self._types.of(expr.right).type,
+        )
+        slow = f"{'divide_decimal' if exact else _ARITHMETIC[expr.operator]}({left}, {right})"
         if expr.operator in ("div", "mod") or not (
             self._numeric_possible(expr.left) and self._numeric_possible(expr.right)
         ):
@@ -134,9 +144,11 @@ class Expressions(Values):
 
     def _numeric_possible(self, expr: Expr) -> bool:
         static = self._types.of(expr)
-        return not static.certain or static.type in (Type.BIGINT, Type.DOUBLE, Type.ANY)
+        return not static.fixed or static.type in (Type.BIGINT, Type.DOUBLE, Type.ANY)
 
     def _negate(self, expr: Negate) -> str:
+        if self._types.temporal(expr.operand):
+            return self._temporal_negate(expr)
         operand = self.atom(expr.operand)
         test = self._numeric(expr.operand)
         return f"-{operand}" if test is None else f"(-{operand} if {test} else negate({operand}))"
@@ -146,6 +158,8 @@ class Expressions(Values):
 
     def _compare(self, expr: Compare) -> str:
         symbol, function = _COMPARISONS[expr.operator]
+        if self._types.temporal(expr.left) or self._types.temporal(expr.right):
+            return self._temporal_compare(expr, symbol)
         left, right = self.atom(expr.left), self.atom(expr.right)
         fast, slow = f"{left} {symbol} {right}", f"{function}({left}, {right})"
         texts = [self._types.certainly(operand, Type.TEXT) for operand in (expr.left, expr.right)]
@@ -246,15 +260,10 @@ class Expressions(Values):
 
     def _same(self, operand: str, expr: Expr) -> str:
         value = self.value(expr)
-        if isinstance(expr, Const) and expr.value is not MISSING:
-            kind = _CAST_FAST[expr.type]
+        if isinstance(expr, Const) and not is_null(expr):
+            kind = PYTHON_TYPES[expr.type]
             return f"(type({operand}) is {kind} and {operand} == {value})"
         return f"same({operand}, {value})"
-
-    def _cast(self, expr: Cast) -> str:
-        operand = self.atom(expr.operand)
-        slow = f"cast({operand}, {self._out.constant(expr.type)})"
-        return f"({operand} if type({operand}) is {_CAST_FAST[expr.type]} else {slow})"
 
     def _call(self, expr: Call) -> str:
         function = self._out.constant(expr.function.call, f"{ascii(expr.name)[1:-1]}()")
@@ -268,6 +277,9 @@ _EMIT: Final[dict[type[Expr], Callable[[Expressions, Any], str]]] = {
     DocumentOf: Expressions._document_of,
     Opened: Expressions._opened,
     Ref: Expressions._ref,
+    Received: Expressions._received,
+    Shift: Expressions._shift,
+    Extract: Expressions._extract,
     Item: Expressions._item,
     Key: Expressions._key,
     Index: Expressions._index,

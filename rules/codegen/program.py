@@ -24,6 +24,7 @@ from rules.codegen.emitter import Emitter
 from rules.codegen.expressions import Expressions
 from rules.codegen.values import tuple_text
 from rules.columns import EVENT, HELPERS
+from rules.functions.instants import shifted
 from rules.functions.values import same
 from rules.tree import Key, Query, Ref, is_path
 
@@ -37,18 +38,19 @@ DO: Final = "doeach_error"
 
 _BUILTINS: Final = MappingProxyType(
     {
-        **{kind.__name__: kind for kind in (bool, int, float, str, list, dict, Exception)},
+        **{kind.__name__: kind for kind in (bool, int, float, str, bytes, list, dict, Exception)},
         "len": len,
         "type": type,
     }
 )
 _OPERATORS: Final = (
-    *("add", "subtract", "multiply", "divide", "int_divide", "modulo", "negate", "concat"),
+    *("add", "subtract", "multiply", "divide", "divide_decimal", "int_divide", "modulo", "negate", "concat"),
     *("equal", "unequal", "less", "less_or_equal", "greater", "greater_or_equal"),
+    *("multiply_interval", "divide_interval"),
     *("is_in", "like", "topic_matches", "truth", "negation"),
 )
 _PATHS: Final = (
-    *("as_list", "cast", "cut", "document", "document_fields", "document_of"),
+    *("as_list", "cut", "document", "document_fields", "document_of"),
     *("index", "integer_range", "key", "opened", "put"),
 )
 _NAMESPACE: Final[Mapping[str, Any]] = MappingProxyType(
@@ -61,6 +63,7 @@ _NAMESPACE: Final[Mapping[str, Any]] = MappingProxyType(
         "RULE_ID": "rule_id",
         "decode": decode_document,
         "same": same,
+        "shifted": shifted,
     }
 )
 

@@ -6,7 +6,8 @@ meets a value of another type, and the registry knows arity, types and documenta
 
 Invariants: a registered ``call`` given as many arguments as its arity allows either returns or raises
 :class:`FunctionError`, whatever the values are. MISSING and None are refused unless the parameter is
-:data:`Anything` (EMQX's policy: ``bad_sql_function_argument``). Parsing, binding and folding of calls belong to the
+:data:`Anything` (EMQX's policy: ``bad_sql_function_argument``); functions that are PostgreSQL's and not EMQX's
+``propagate`` them: their result is the first such argument. Parsing, binding and folding of calls belong to the
 compiler.
 """
 
@@ -60,12 +61,14 @@ class Refusal(ValueError):
 
 
 class Parameter(NamedTuple):
-    """``types`` empty means any. ``optional`` may be left out, ``repeated`` stands for any number of them."""
+    """``types`` empty means any. ``optional`` may be left out, ``repeated`` stands for any number of them; ``check``
+    raises Refusal for a literal that is certain to be refused."""
 
     name: str
     types: frozenset[Type] = frozenset()
     optional: bool = False
     repeated: bool = False
+    check: Callable[[Any], Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +77,7 @@ class ScalarFunction:
 
     ``max_args`` None means any number. ``pure`` calls with constant arguments may be computed at compile time.
     ``signatures`` has one tuple of parameters per form of the call; ``examples`` are pairs of a call and its
-    result, and the tests run them.
+    result, and the tests run them. ``propagates``: null arguments are given back.
     """
 
     name: str
@@ -87,6 +90,7 @@ class ScalarFunction:
     doc: str
     examples: tuple[tuple[str, Any], ...]
     signatures: tuple[tuple[Parameter, ...], ...] = ()
+    propagates: bool = False
 
 
 class FunctionTable(Mapping[str, ScalarFunction]):
@@ -123,6 +127,7 @@ class Kind(NamedTuple):
     label: str
     types: frozenset[Type]
     accepts: Mapping[type, Callable[[Any], Any] | None] | None  # None accepts everything
+    check: Callable[[Any], Any] | None = None
 
 
 def decode_text(value: bytes) -> str:
@@ -163,6 +168,8 @@ Number = Annotated[
         {float: None, int: None, Decimal: float},
     ),
 ]
+Timestamp = Annotated[int, Kind("a timestamp", frozenset({Type.TIMESTAMP}), {int: None})]
+Interval = Annotated[int, Kind("an interval", frozenset({Type.INTERVAL}), {int: None})]
 Array = Annotated[list[Any], Kind("an array", frozenset({Type.ARRAY}), {list: None})]
 Object = Annotated[dict[Any, Any], Kind("a map", frozenset({Type.OBJECT}), {dict: None})]
 Anything = Annotated[Any, Kind("any value", frozenset(), None)]
@@ -206,6 +213,7 @@ def _slots(function: Callable[..., Any]) -> tuple[Slot, ...]:
                     kind.types,
                     optional=parameter.default is not parameter.empty,
                     repeated=parameter.kind is parameter.VAR_POSITIONAL,
+                    check=kind.check,
                 ),
                 kind,
             )
@@ -214,6 +222,8 @@ def _slots(function: Callable[..., Any]) -> tuple[Slot, ...]:
 
 
 _Plan = tuple[Callable[[Any], Any] | None, ...]
+_PASS: Final[_Plan] = (None,)
+"""The plan of a call that gives its first null argument."""
 
 
 def _plan(slots: Sequence[Slot], args: Sequence[Any]) -> _Plan:
@@ -230,7 +240,13 @@ def _plan(slots: Sequence[Slot], args: Sequence[Any]) -> _Plan:
     return tuple(conversions) if any(conversions) else ()
 
 
-def checked(name: str, function: Callable[..., Any], slots: tuple[Slot, ...]) -> Callable[..., Any]:
+def _nothing(value: Any) -> bool:
+    return value is None or isinstance(value, Missing)
+
+
+def checked(
+    name: str, function: Callable[..., Any], slots: tuple[Slot, ...], *, propagate: bool = False
+) -> Callable[..., Any]:
     """``function`` behind its type checks, with every failure as a FunctionError."""
     if all(slot.kind.accepts is None for slot in slots):
 
@@ -251,9 +267,11 @@ def checked(name: str, function: Callable[..., Any], slots: tuple[Slot, ...]) ->
             types = tuple(map(type, args))
             plan = plans.get(types)
             if plan is None:
-                plan = _plan(slots, args)
+                plan = _PASS if propagate and any(map(_nothing, args)) else _plan(slots, args)
                 if len(plans) < _MAX_PLANS:
                     plans[types] = plan
+            if plan is _PASS:
+                return next(filter(_nothing, args))
             if plan:
                 args = tuple(
                     value if convert is None else convert(value) for convert, value in zip(plan, args, strict=True)
@@ -289,13 +307,14 @@ class Category:
         name: str | None = None,
         aliases: tuple[str, ...] = (),
         pure: bool = True,
+        propagate: bool = False,
     ) -> Callable[[Body], Body]:
         """Declare the decorated function; ``name`` where Python has taken it. The body stays callable as it is."""
 
         def declare(body: Body) -> Body:
             own = name or body.__name__
             for known in (own, *aliases):
-                self._add(known, own, body, result, pure, examples if known == own else ())
+                self._add(known, own, body, result, pure, propagate, examples if known == own else ())
             return body
 
         return declare
@@ -307,6 +326,7 @@ class Category:
         body: Callable[..., Any],
         result: Type,
         pure: bool,
+        propagate: bool,
         examples: tuple[tuple[str, Any], ...],
     ) -> None:
         slots = _slots(body)
@@ -315,7 +335,7 @@ class Category:
         function = ScalarFunction(
             name=name,
             category=self.name,
-            call=checked(name, body, slots),
+            call=checked(name, body, slots, propagate=propagate),
             min_args=sum(not (parameter.optional or parameter.repeated) for parameter in parameters),
             max_args=None if variadic else len(parameters),
             result=result,
@@ -323,6 +343,7 @@ class Category:
             doc=inspect.getdoc(body) or "" if name == original else f"The same as `{original}`.",
             examples=examples,
             signatures=(parameters,),
+            propagates=propagate,
         )
         other = self.functions.get(name)
         self.functions[name] = function if other is None else _overload(other, function)

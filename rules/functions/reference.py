@@ -18,11 +18,12 @@ _HEAD = f"""# Functions
 <!-- Made by `python -m rules.functions.reference > docs/reference/functions.md`. Do not edit. -->
 
 The scalar functions of the rule language. Names, argument order and edge cases are those of EMQX's rule SQL;
-names are case-sensitive.
+what EMQX has not, from PostgreSQL and DuckDB, is marked "null for null". A name is looked up as it is written, and then
+in any case: `LOWER(x)` is `lower(x)`.
 
 - A call with an argument of the wrong type has no result: the rule fails for that message, with the code
   `bad_sql_function_argument` and a text that names the function and the argument. So do undefined and null
-  arguments, except where a parameter takes `any`.
+  arguments, except where a parameter takes `any`. A function that is "null for null" gives such an argument back.
 - A binary that holds UTF-8 is a string, and strings go wherever binaries do; text functions refuse any other binary.
 - `integer` and `float` are different types; a parameter of type `number` takes both.
 - `[, x]` may be left out, `...` stands for any number of arguments.
@@ -37,6 +38,8 @@ _NAMES = {
     frozenset({Type.BOOLEAN}): "boolean",
     frozenset({Type.BIGINT}): "integer",
     frozenset({Type.BIGINT, Type.DOUBLE, Type.DECIMAL}): "number",
+    frozenset({Type.TIMESTAMP}): "timestamp",
+    frozenset({Type.INTERVAL}): "interval",
     frozenset({Type.ARRAY}): "array",
     frozenset({Type.OBJECT}): "map",
     frozenset({Type.OBJECT, Type.TEXT, Type.BYTES, Type.ARRAY}): "map or JSON text",
@@ -50,6 +53,9 @@ _RESULTS = {
     Type.DOUBLE: "float",
     Type.ARRAY: "array",
     Type.OBJECT: "map",
+    Type.DECIMAL: "decimal",
+    Type.TIMESTAMP: "timestamp",
+    Type.INTERVAL: "interval",
 }
 
 
@@ -69,7 +75,7 @@ def _entry(function: ScalarFunction) -> str:
         for signature in function.signatures
     ]
     lines.append("<br>\n".join(forms))
-    lines += ["", function.doc]
+    lines += ["", function.doc + (" Null for null." if function.propagates else "")]
     if function.examples:
         lines += ["", "```sql"]
         lines += [f"{call}  -- {json_text(result)}" for call, result in function.examples]

@@ -51,7 +51,7 @@ def typed(sql: str) -> str:
     for statement in parse(problems):
         query = Binder(MESSAGE_COLUMNS, builtin_functions(), problems).query(statement.tree.expression)
         assert not problems.found, problems.found[0].render()
-        types = Types(query)
+        types = Types.of_query(query)
         for name, index in query.outputs:
             static = types.of(Ref(index))
             lines.append(f"{name}: {static.type.value}{'' if static.certain else '?'}")

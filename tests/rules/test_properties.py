@@ -21,14 +21,17 @@ from rules.runtime import Engine, RuleFailure
 
 WORDS = st.sampled_from(
     "SELECT FROM WHERE AND OR NOT IN CASE WHEN THEN ELSE END AS FOREACH DO INCASE INSERT INTO CREATE RULE WITH LIKE "
-    "ILIKE BETWEEN IS NULL CAST BIGINT TEXT true div mod payload payload.a topic qos a b upper concat json_decode "
+    "ILIKE BETWEEN IS NULL CAST TRY_CAST EXTRACT INTERVAL TIMESTAMP AT TIME ZONE DECIMAL HOUR "
+    "BIGINT TEXT true div mod payload payload.a topic qos a b upper concat json_decode "
     "'text' '1' \"name\" \"t/#\" 1 0 2.5 -1 ( ) [ ] , . ; + - * / = != < > <= =~ || :: .. [1] [-0] (1) * -- /* */ "
     "1e9 ? \u00e9 GROUP BY ORDER LIMIT DISTINCT".split()
 )
 SOUP = st.lists(WORDS, max_size=30).map(" ".join)
 OPERATORS = st.sampled_from("+ - * / div mod = != < >= =~ || and or like".split())
+CASTS = st.sampled_from("bigint double text boolean decimal decimal(5,2) bytes timestamp interval array object".split())
 EXPRESSIONS = st.recursive(
-    st.sampled_from("1 0 2.5 'a' '12' true null payload.a payload.b.c payload qos x [1,'a']".split()),
+    st.sampled_from("1 0 2.5 'a' '12' true null payload.a payload.b.c payload qos x [1,'a'] now()".split())
+    | st.sampled_from(["interval '1 hour'", "interval '1 month'", "timestamp '2026-01-31'"]),
     lambda inner: st.one_of(
         st.builds("({} {} {})".format, inner, OPERATORS, inner),
         st.builds("(not {})".format, inner),
@@ -37,7 +40,10 @@ EXPRESSIONS = st.recursive(
         st.builds("({} between {} and {})".format, inner, inner, inner),
         st.builds("(case when {} then {} when {} then {} else {} end)".format, inner, inner, inner, inner, inner),
         st.builds("(case {} when {} then {} end)".format, inner, inner, inner),
-        st.builds("cast({} as {})".format, inner, st.sampled_from(["bigint", "double", "text", "boolean"])),
+        st.builds("cast({} as {})".format, inner, CASTS),
+        st.builds("try_cast({} as {})".format, inner, CASTS),
+        st.builds("extract({} from {})".format, st.sampled_from(["epoch", "hour", "week", "second"]), inner),
+        st.builds("date_trunc('day', {} at time zone 'Asia/Shanghai')".format, inner),
         st.builds("({})[{}]".format, inner, inner),
         st.builds("({}).a".format, inner),
         st.builds("coalesce({}, {})".format, inner, inner),
@@ -110,7 +116,7 @@ RULES = ";\n".join(
 )  # fmt: skip
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.lists(PAYLOADS, max_size=5))
 def test_payloads_never_raise_and_every_message_is_accounted_for(payloads: list[bytes]) -> None:
     failures: list[Exception] = []

@@ -318,4 +318,4 @@ def test_generated_code_has_no_builtins_but_the_listed() -> None:
     engine = Engine(Metrics())
     engine.load(compiled('INSERT INTO out SELECT 1 AS one FROM "t"'))
     namespace = engine.rules[0]._run.__globals__  # type: ignore[attr-defined]
-    assert set(namespace["__builtins__"]) == {*"type len bool int float str list dict Exception".split()}
+    assert set(namespace["__builtins__"]) == {*"type len bool int float str bytes list dict Exception".split()}

@@ -86,6 +86,8 @@ def test_arguments_of_the_declared_types(function: ScalarFunction, data: st.Data
         "DOUBLE": st.floats(),
         "DECIMAL": st.decimals(),
         "BOOLEAN": st.booleans(),
+        "TIMESTAMP": st.integers(-(10**18), 10**18) | st.integers(),
+        "INTERVAL": st.integers(-(10**12), 10**12) | st.integers(),
         "ARRAY": st.lists(VALUES, max_size=5),
         "OBJECT": st.dictionaries(KEYS, VALUES, max_size=5),
     }
