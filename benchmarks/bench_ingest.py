@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import resource
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -23,7 +22,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Final, NamedTuple
 
-from servers import BenchError, Server, cpu_seconds, environment, mosquitto_program, pin, resident_bytes, running
+from helper import Helper
+from servers import BenchError, Server, cpu_seconds, environment, mosquitto_program, resident_bytes, running
 
 HERE: Final = Path(__file__).resolve().parent
 SETTLE_SECONDS: Final = 0.4
@@ -74,49 +74,23 @@ SCENARIOS: Final = {
 IDLE_BAR_BYTES: Final = 4_096
 
 
-class Load:
-    """The generator as a process, connected and waiting; see ``load.py`` for its protocol."""
+def load_on(server: Server, arguments: Sequence[str]) -> Helper:
+    """The generator as a process, connected and waiting."""
+    return Helper("load.py", ["--port", str(server.port), *arguments])
 
-    def __init__(self, server: Server, arguments: Sequence[str]) -> None:
-        self._name = server.name
-        self._process = subprocess.Popen(
-            [sys.executable, str(HERE / "load.py"), "--port", str(server.port), *arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        pin(self._process.pid, "generator")
-        self._read("ready")
 
-    def _read(self, wanted: str) -> str:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if wanted not in line:
-            raise BenchError(f"the load generator failed on {self._name} (its words are above)")
-        return line
-
-    def _next_line(self) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.write("\n")
-        self._process.stdin.flush()
-
-    def publish(self) -> dict[str, float]:
-        self._next_line()
-        result: dict[str, float] = json.loads(self._read("{"))
-        return result
-
-    def end(self) -> None:
-        self._next_line()
-        self._process.wait(60)
+def publish(load: Helper) -> dict[str, Any]:
+    load.tell()
+    return load.result()
 
 
 def measure(server: Server, scenario: Scenario, messages: int) -> dict[str, float]:
     """One run: microseconds of the server's CPU per message, and what is needed to judge it."""
     before = server.rows_delivered() if server.name == "headrace" else 0
-    load = Load(server, [*scenario.load, "--messages", str(messages), "--prefix", server.name])
+    load = load_on(server, [*scenario.load, "--messages", str(messages), "--prefix", server.name])
     time.sleep(SETTLE_SECONDS)
     cpu = cpu_seconds(server.process.pid)
-    result = load.publish()
+    result = publish(load)
     time.sleep(SETTLE_SECONDS)
     cpu = cpu_seconds(server.process.pid) - cpu
     sent = int(result["messages"])
@@ -169,14 +143,14 @@ def run_idle(peers: Sequence[str], connections: int) -> dict[str, Any]:
             continue
         with running([name]) as servers:
             shape = ("--shape", "idle", "--connections")
-            warm = Load(servers[name], [*shape, str(WARM_CONNECTIONS), "--prefix", "warm"])
+            warm = load_on(servers[name], [*shape, str(WARM_CONNECTIONS), "--prefix", "warm"])
             time.sleep(SETTLE_SECONDS)
             before = resident_bytes(servers[name].process.pid)
-            load = Load(servers[name], [*shape, str(connections), "--prefix", "idle"])
+            load = load_on(servers[name], [*shape, str(connections), "--prefix", "idle"])
             time.sleep(SETTLE_SECONDS)
             after = resident_bytes(servers[name].process.pid)
             for generator in (load, warm):
-                generator.publish()
+                publish(generator)
                 generator.end()
         result["servers"][name] = {"bytes_per_connection": (after - before) / connections, "base_bytes": before}
     return result

@@ -14,11 +14,12 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import bench_ingest
+import bench_latency
 from servers import environment
 
 HERE: Final = Path(__file__).resolve().parent
@@ -26,8 +27,15 @@ BENCHMARKS: Final = {
     "bench_wire": "Wire codec",
     "bench_match": "Topic matching",
     "bench_rule": "Generated rules",
+    "bench_sinks": "Sinks",
     "bench_ingest": "Ingest, beside mosquitto and amqtt",
+    "bench_latency": "From publish to visible row, beside mosquitto with Telegraf",
 }
+AS_MARKDOWN: Final[dict[str, Callable[[Any], str]]] = {
+    "bench_ingest": bench_ingest.as_markdown,
+    "bench_latency": bench_latency.as_markdown,
+}
+"""The others' tables are shown as they were printed."""
 
 
 def run_one(name: str, figures: Path) -> tuple[int, str]:
@@ -52,8 +60,8 @@ def section(name: str, status: int, printed: str, figures: Any) -> str:
     title = f"## {BENCHMARKS[name]} (`{name}`)\n\n"
     if status:
         return f"{title}Failed with exit status {status}.\n\n```text\n{printed.strip()}\n```\n"
-    if name == "bench_ingest":
-        return title + bench_ingest.as_markdown(figures)
+    if name in AS_MARKDOWN:
+        return title + AS_MARKDOWN[name](figures)
     return f"{title}```text\n{printed.strip()}\n```\n"
 
 

@@ -43,7 +43,7 @@ allow_anonymous = true
 allow = ["publish", "subscribe"]
 topics = ["#"]
 [sinks.bench]
-type = "null"
+{sink}
 [admin]
 bind = "127.0.0.1:{admin_port}"
 """
@@ -54,6 +54,7 @@ listener {port} 127.0.0.1
 allow_anonymous true
 persistence false
 log_type error
+{lines}
 """
 AMQTT_PROGRAM: Final = """\
 import asyncio, logging, sys
@@ -121,16 +122,32 @@ def pin(process: int, role: str) -> None:
 
 
 class Server:
-    """A broker in a process of its own, on a free port of the loopback address."""
+    """A broker in a process of its own, on a free port of the loopback address.
 
-    def __init__(self, name: str, folder: Path) -> None:
+    ``rule`` and ``sink`` (its settings) are headrace's, ``lines`` are added to mosquitto's configuration.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        folder: Path,
+        *,
+        rule: str = RULE,
+        sink: str = 'type = "null"',
+        lines: str = "",
+        pinned: bool = True,
+    ) -> None:
         self.name = name
+        self._rule = rule
+        self._sink = sink
+        self._lines = lines
         self.port = free_port()
         self.admin_port = free_port()
         self._log = folder / f"{name}.log"
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(self._command(folder), cwd=folder, stdout=log, stderr=log)
-        pin(self.process.pid, "server")
+        if pinned:
+            pin(self.process.pid, "server")
         deadline = time.monotonic() + START_SECONDS
         while True:
             try:
@@ -144,11 +161,12 @@ class Server:
 
     def _command(self, folder: Path) -> list[str]:
         if self.name == "headrace":
-            (folder / "rule.sql").write_text(RULE)
-            (folder / "headrace.toml").write_text(CONFIG.format(port=self.port, admin_port=self.admin_port))
+            (folder / "rule.sql").write_text(self._rule)
+            ports = {"port": self.port, "admin_port": self.admin_port}
+            (folder / "headrace.toml").write_text(CONFIG.format(sink=self._sink, **ports))
             return [sys.executable, "-m", "headrace", "run", "-c", str(folder / "headrace.toml")]
         if self.name == "mosquitto":
-            (folder / "mosquitto.conf").write_text(MOSQUITTO_CONFIG.format(port=self.port))
+            (folder / "mosquitto.conf").write_text(MOSQUITTO_CONFIG.format(port=self.port, lines=self._lines))
             return [mosquitto_program() or "mosquitto", "-c", str(folder / "mosquitto.conf")]
         return [sys.executable, "-c", AMQTT_PROGRAM, str(self.port)]
 
@@ -188,6 +206,13 @@ def mosquitto_program() -> str | None:
     return shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
 
 
+def telegraf_program() -> str | None:
+    """In the folder of ``HEADRACE_PEERS``, in the cache beside what ``make servers`` installs, or on the PATH."""
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    peers = os.environ.get("HEADRACE_PEERS") or f"{base}/headrace/peers"
+    return shutil.which("telegraf", path=os.pathsep.join([f"{peers}/bin", os.environ.get("PATH", "")]))
+
+
 def environment(peers: Sequence[str]) -> dict[str, Any]:
     """The machine and the versions; nothing that tells whose machine it is."""
     info = Path("/proc/cpuinfo").read_text()
@@ -202,6 +227,9 @@ def environment(peers: Sequence[str]) -> dict[str, Any]:
     if program := mosquitto_program():
         words = subprocess.run([program, "-h"], capture_output=True, text=True).stdout.split()
         versions["mosquitto"] = words[2] if len(words) > 2 else "?"
+    if "telegraf" in peers and (program := telegraf_program()):
+        words = subprocess.run([program, "--version"], capture_output=True, text=True).stdout.split()
+        versions["telegraf"] = words[1] if len(words) > 1 else "?"
     return {
         "date": datetime.now(UTC).date().isoformat(),
         "cpu": model[1].strip() if model else platform.machine(),
