@@ -6,7 +6,10 @@ name is a diagnostic. Binding goes on after an error, so that one run finds them
 
 from __future__ import annotations
 
+from collections.abc import Container, Mapping
 from dataclasses import replace
+from types import MappingProxyType
+from typing import Final
 
 from sqlglot import exp
 
@@ -16,7 +19,7 @@ from core.topics import validate_filter
 from rules.bind_expressions import ExpressionBinder
 from rules.columns import SYSTEM_SOURCES
 from rules.diagnostics import suggestion
-from rules.nodes import FROM_ARG, Foreach, Range, span_of
+from rules.nodes import FROM_ARG, Foreach, Range, SelectAll, span_of
 from rules.scope import PAYLOAD, Outputs, Scope
 from rules.tree import (
     UNDEFINED,
@@ -30,6 +33,8 @@ from rules.tree import (
     Ref,
     Unnest,
 )
+
+_NOTHING: Final[Mapping[str, Expr]] = MappingProxyType({})
 
 
 class Binder(ExpressionBinder):
@@ -85,7 +90,7 @@ class Binder(ExpressionBinder):
         """What FOREACH visits and what it calls an element: the last field, which WHERE may read by its alias."""
         scope = self._scope
         name = "item"
-        if isinstance(field, exp.Star):
+        if isinstance(field, exp.Star | SelectAll):
             self._refuse(field)
             return UNDEFINED, name
         aliased = isinstance(field, exp.Alias)
@@ -165,6 +170,9 @@ class Binder(ExpressionBinder):
         if isinstance(tree, exp.Star):
             self._star(outputs)
             return
+        if isinstance(tree, SelectAll):
+            self._select_all(tree, outputs)
+            return
         scope = self._scope
         if isinstance(tree, exp.Alias):
             value = self.expression(tree.this)
@@ -185,13 +193,47 @@ class Binder(ExpressionBinder):
             hint = tree.name if isinstance(tree, exp.Anonymous) else "case" if isinstance(tree, exp.Case) else ""
             outputs.generated(hint, scope.add(value))
 
-    def _star(self, outputs: Outputs) -> None:
+    def _star(self, outputs: Outputs, leave_out: Container[str] = (), replaced: Mapping[str, Expr] = _NOTHING) -> None:
         scope = self._scope
-        for name in [*self._columns.specs, *(name for name in scope.base if name not in self._columns.specs)]:
+        for name in self._all_names():
+            if name in leave_out:
+                continue
+            if name in replaced:
+                scope.names[name] = scope.add(replaced[name])
+                outputs.named(name, scope.names[name])
+                continue
             hidden = scope.names.pop(name, None)
             value = scope.read(name, [], condition=True, typed=self._types.temporal)
             scope.names[name] = hidden if hidden is not None and scope.value(hidden) == value else scope.add(value)
             outputs.named(name, scope.names[name])
+
+    def _all_names(self) -> list[str]:
+        """The columns that ``*`` stands for."""
+        specs = self._columns.specs
+        return [*specs, *(name for name in self._scope.base if name not in specs)]
+
+    def _select_all(self, tree: SelectAll, outputs: Outputs) -> None:
+        """``* EXCEPT (...) REPLACE (...)``; what replaces sees the names as they are before the ``*``."""
+        left_out: set[str] = set()
+        replaced: dict[str, Expr] = {}
+        for name in tree.args.get("excluded") or ():
+            if self._is_column_of_all(name):
+                left_out.add(name.name)
+        for item in tree.args.get("replaced") or ():
+            value, alias = self.expression(item.this), item.args["alias"]
+            if alias.name in left_out or alias.name in replaced:
+                self._problems.add("unknown-column", f"{alias.name!r} is left out or replaced already", span_of(alias))
+            elif self._is_column_of_all(alias):
+                replaced[alias.name] = value
+        self._star(outputs, left_out, replaced)
+
+    def _is_column_of_all(self, name: exp.Expr) -> bool:
+        names = self._all_names()
+        if name.name in names:
+            return True
+        hint = suggestion(name.name, names) or f"* has {', '.join(names)}"
+        self._problems.add("unknown-column", f"* has no column {name.name!r}", span_of(name), hint=hint)
+        return False
 
     def _alias_steps(self, tree: exp.Expr) -> tuple[Expr, ...]:
         """The steps below the root of a path that is written to; a range at its end counts for nothing."""

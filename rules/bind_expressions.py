@@ -20,11 +20,12 @@ from sqlglot import exp
 
 from core.errors import HeadraceError
 from core.message import Type
-from rules.bind_typed import TypedBinder
+from rules import nodes
+from rules.bind_forms import FORMS, FormBinder
 from rules.columns import Columns
 from rules.diagnostics import Problems, Span, suggestion
 from rules.functions import FunctionTable
-from rules.nodes import AtTimeZone, Extract, IntervalLiteral, Range, TimestampLiteral, TopicMatch, span_of
+from rules.nodes import Range, span_of
 from rules.scope import PAYLOAD, Scope, Step
 from rules.tree import (
     UNDEFINED,
@@ -35,8 +36,10 @@ from rules.tree import (
     Const,
     Expr,
     In,
+    InArray,
     Index,
     IntegerRange,
+    IsBoolean,
     IsNull,
     Key,
     Like,
@@ -61,7 +64,7 @@ _NOW: Final = "CURRENT_TIMESTAMP"
 _MODULE_PREFIX: Final = "emqx_rule_funcs"
 
 
-class ExpressionBinder(TypedBinder):
+class ExpressionBinder(FormBinder):
     """Binds expressions within a scope. ``functions`` are what they may call; errors go to ``problems``."""
 
     def __init__(self, columns: Columns, functions: FunctionTable, problems: Problems) -> None:
@@ -193,15 +196,33 @@ class ExpressionBinder(TypedBinder):
                 operands.append(self.expression(node))
         return And(tuple(operands)) if kind is exp.And else Or(tuple(operands))
 
-    def _is_null(self, tree: exp.Expr) -> Expr:
+    def _is(self, tree: exp.Expr) -> Expr:
+        operand = self.expression(tree.this)
+        if isinstance(tree.expression, exp.Boolean):
+            return IsBoolean(operand, bool(tree.expression.this))
         if not isinstance(tree.expression, exp.Null):
             self._refuse(tree)
-        return IsNull(self.expression(tree.this))
+        return IsNull(operand)
 
     def _in(self, tree: exp.Expr) -> Expr:
         items = [self.expression(item) for item in (tree.this, *tree.expressions)]
         operand, *others = self._unified(items, "compared with")
         return In(operand, tuple(others))
+
+    def _in_array(self, tree: exp.Expr) -> Expr:
+        operand, array = self.expression(tree.this), self.expression(tree.expression)
+        if self._kind(operand) in TEMPORAL:
+            return self._wrong(
+                f"the items of an array have no declared type, this is {self._label(operand)}",
+                operand.span,
+                label=self._label(operand),
+                hint="name the values: x IN ('2026-01-01T00:00:00Z', ...)",
+            )
+        kind = self._types.declared(array)
+        if kind not in (Type.ARRAY, Type.ANY):
+            hint = "a list of values stands in parentheses: x IN (1, 2)"
+            return self._wrong(f"IN takes an array, this is {self._label(array)}", array.span, hint=hint)
+        return InArray(operand, array)
 
     def _between(self, tree: exp.Expr) -> Expr:
         operand = self.expression(tree.this)
@@ -210,7 +231,10 @@ class ExpressionBinder(TypedBinder):
         return And((replace(low, span=span_of(tree)), replace(high, span=span_of(tree))))
 
     def _like(self, tree: exp.Expr) -> Expr:
-        return Like(self.expression(tree.this), self.expression(tree.expression), isinstance(tree, exp.ILike))
+        escape = tree.args.get("escape")
+        character = "\\" if escape is None else escape.name
+        operand, pattern = self.expression(tree.this), self.expression(tree.expression)
+        return Like(operand, pattern, isinstance(tree, exp.ILike), character)
 
     def _case(self, tree: exp.Expr) -> Expr:
         operand = tree.args.get("this")
@@ -229,14 +253,11 @@ class ExpressionBinder(TypedBinder):
         return Case(bound, tuple(zip(tests, values, strict=True)), last)
 
     def _call(self, tree: exp.Expr) -> Expr:
+        form = self._form(tree)
+        if form is not None:
+            return form
         name = tree.name
-        if name.lower() == "now" and not tree.expressions:
-            return Received()
-        if name.lower() == "date_trunc" and len(tree.expressions) == 2:
-            unit, (value, zone) = self.expression(tree.expressions[0]), self._zoned(tree.expressions[1])
-            arguments: tuple[Expr, ...] = (unit, value, Const(zone, Type.TEXT)) if zone else (unit, value)
-        else:
-            arguments = tuple(self.expression(argument) for argument in tree.expressions)
+        arguments = self._zoned_arguments(tree)
         function = self._function(name, tree)
         if name in _OPERATOR_FUNCTIONS and len(arguments) == 2:
             operator: Any = _OPERATOR_FUNCTIONS[name]
@@ -254,7 +275,7 @@ class ExpressionBinder(TypedBinder):
                 hint=function.doc.partition("\n")[0],
             )
             return UNDEFINED
-        call = self._checked_call(Call(function, name, arguments))
+        call = self._checked_call(Call(function, function.name, arguments))
         return UNDEFINED if call is None else _folded(call)
 
     def _in_any_case(self, name: str) -> str:
@@ -273,7 +294,7 @@ class ExpressionBinder(TypedBinder):
             self._problems.add("unknown-function", str(error), span_of(tree))
             return None
         if function is None and name not in _OPERATOR_FUNCTIONS:
-            hint = suggestion(name, self._functions.names())
+            hint = suggestion(name, [*self._functions.names(), *FORMS])
             message = f"there is no function {name!r}"
             if name.startswith(_MODULE_PREFIX):
                 message += " (sql_function_provider_module_not_loaded)"
@@ -320,20 +341,22 @@ _METHODS: Final[dict[type[exp.Expr], _Method]] = {
     exp.Not: ExpressionBinder._not,
     exp.And: ExpressionBinder._connector,
     exp.Or: ExpressionBinder._connector,
-    exp.Is: ExpressionBinder._is_null,
+    exp.Is: ExpressionBinder._is,
     exp.In: ExpressionBinder._in,
+    nodes.InArray: ExpressionBinder._in_array,
+    nodes.IsDistinct: ExpressionBinder._distinct,
     exp.Between: ExpressionBinder._between,
     exp.Like: ExpressionBinder._like,
     exp.ILike: ExpressionBinder._like,
     exp.Case: ExpressionBinder._case,
     exp.Cast: ExpressionBinder._cast,
     exp.TryCast: ExpressionBinder._cast,
-    TimestampLiteral: ExpressionBinder._timestamp_literal,
-    IntervalLiteral: ExpressionBinder._interval_literal,
-    AtTimeZone: ExpressionBinder._at_time_zone,
-    Extract: ExpressionBinder._extract,
+    nodes.TimestampLiteral: ExpressionBinder._timestamp_literal,
+    nodes.IntervalLiteral: ExpressionBinder._interval_literal,
+    nodes.AtTimeZone: ExpressionBinder._at_time_zone,
+    nodes.Extract: ExpressionBinder._extract,
     exp.Anonymous: ExpressionBinder._call,
-    TopicMatch: ExpressionBinder._topic_matches,
+    nodes.TopicMatch: ExpressionBinder._topic_matches,
     **dict.fromkeys(_ARITHMETIC, ExpressionBinder._arithmetic),
     **dict.fromkeys(_COMPARISONS, ExpressionBinder._compare),
 }

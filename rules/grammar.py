@@ -8,13 +8,14 @@ rules do not have yet are recognised in order to be refused by name. Expressions
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import MappingProxyType
 from typing import Final
 
-from sqlglot import TokenType, exp
+from sqlglot import Token, TokenType, exp
 
 from rules.grammar_expressions import ExpressionGrammar
-from rules.nodes import FROM_ARG, Foreach, mark
+from rules.nodes import FROM_ARG, Foreach, SelectAll, mark
 
 _REFUSED_WORDS: Final = MappingProxyType(
     {
@@ -170,9 +171,7 @@ class Grammar(ExpressionGrammar):
     def _field(self) -> exp.Expr:
         first = self._curr
         if self._match(TokenType.STAR):
-            if self._curr.text.upper() in ("EXCEPT", "REPLACE") and self._next.token_type is TokenType.L_PAREN:
-                raise self._unsupported(f"* {self._curr.text.upper()}")
-            return mark(exp.Star(), first, first)
+            return self._star(first)
         value = self._condition()
         if self._match(TokenType.ALIAS):
             alias = self._alias_path(any_word=True)
@@ -183,6 +182,39 @@ class Grammar(ExpressionGrammar):
         else:
             return value
         return mark(exp.Alias(this=value, alias=alias), first, self._prev)
+
+    def _star(self, first: Token) -> exp.Expr:
+        excluded: list[exp.Expr] = []
+        replaced: list[exp.Expr] = []
+        if self._opens("EXCEPT", "EXCLUDE"):
+            excluded = self._in_parentheses(lambda: self._name("the name of a column"))
+        if self._opens("REPLACE"):
+            replaced = self._in_parentheses(self._replacement)
+        if not (excluded or replaced):
+            return mark(exp.Star(), first, first)
+        return mark(SelectAll(excluded=excluded, replaced=replaced), first, self._prev)
+
+    def _opens(self, *words: str) -> bool:
+        """Step over one of the words and the parenthesis behind it, if both are here."""
+        found = self._is_word(self._curr, *words) and self._next.token_type is TokenType.L_PAREN
+        if found:
+            self._advance(2)
+        return found
+
+    def _in_parentheses(self, item: Callable[[], exp.Expr]) -> list[exp.Expr]:
+        items = [item()]
+        while self._match(TokenType.COMMA):
+            items.append(item())
+            self._check_count(len(items))
+        self._expect(TokenType.R_PAREN, "',' or ')'")
+        return items
+
+    def _replacement(self) -> exp.Expr:
+        first = self._curr
+        value = self._condition()
+        self._expect(TokenType.ALIAS, "AS and the name of a column")
+        name = self._name("the name of a column", any_word=True)
+        return mark(exp.Alias(this=value, alias=name), first, self._prev)
 
     def _alias_path(self, *, any_word: bool) -> exp.Expr:
         first = self._curr

@@ -14,7 +14,7 @@ from sqlglot import Token, TokenType, exp
 
 from rules.grammar_base import MAX_CHAIN, MAX_NESTING
 from rules.grammar_operands import OperandGrammar
-from rules.nodes import TopicMatch, mark
+from rules.nodes import InArray, IsDistinct, TopicMatch, mark
 
 _COMPARISONS: Final = MappingProxyType(
     {
@@ -32,6 +32,9 @@ _FACTORS: Final = MappingProxyType(
     {TokenType.STAR: exp.Mul, TokenType.SLASH: exp.Div, TokenType.DIV: exp.IntDiv, TokenType.MOD: exp.Mod}
 )
 _CONCATENATIONS: Final = MappingProxyType({TokenType.DPIPE: exp.DPipe})
+
+_NO_ARRAY: Final = frozenset({TokenType.NUMBER, TokenType.STRING, TokenType.TRUE, TokenType.FALSE})
+"""What follows IN by mistake: a value without its parentheses."""
 
 Operators = MappingProxyType[TokenType, type[exp.Binary]]
 
@@ -86,11 +89,7 @@ class ExpressionGrammar(OperandGrammar):
 
     def _predicate(self, left: exp.Expr, first: Token) -> exp.Expr:
         if self._word("IS"):
-            negated = self._match(TokenType.NOT)
-            if not self._word("NULL"):
-                raise self._unexpected("NULL or NOT NULL after IS")
-            test: exp.Expr = mark(exp.Is(this=left, expression=exp.Null()), first, self._prev)
-            return mark(exp.Not(this=test), first, self._prev) if negated else test
+            return self._is(left, first)
         index = self._index
         negated = self._match(TokenType.NOT)
         node = self._in_like_between(left)
@@ -101,20 +100,51 @@ class ExpressionGrammar(OperandGrammar):
         mark(node, first, self._prev)
         return mark(exp.Not(this=node), first, self._prev) if negated else node
 
+    def _is(self, left: exp.Expr, first: Token) -> exp.Expr:
+        negated = self._match(TokenType.NOT)
+        if self._match(TokenType.TRUE) or self._match(TokenType.FALSE):
+            value = exp.Boolean(this=self._prev.token_type is TokenType.TRUE)
+            test: exp.Expr = exp.Is(this=left, expression=value)
+        elif self._word("NULL") or self._word("UNKNOWN"):
+            test = exp.Is(this=left, expression=exp.Null())
+        elif self._word("DISTINCT"):
+            self._expect(TokenType.FROM, "FROM after IS DISTINCT")
+            test = IsDistinct(this=left, expression=self._concatenation())
+        else:
+            raise self._unexpected("NULL, TRUE, FALSE, UNKNOWN or DISTINCT FROM after IS")
+        mark(test, first, self._prev)
+        return mark(exp.Not(this=test), first, self._prev) if negated else test
+
     def _in_like_between(self, left: exp.Expr) -> exp.Expr | None:
         if self._match(TokenType.IN):
-            self._expect(TokenType.L_PAREN, "'(' after IN")
-            if self._curr.token_type is TokenType.SELECT:
-                raise self._unsupported("a subquery in IN")
-            return exp.In(this=left, expressions=self._list_until(TokenType.R_PAREN, "')'"))
+            return self._in(left)
         for word, kind in (("LIKE", exp.Like), ("ILIKE", exp.ILike)):
             if self._word(word):
-                return kind(this=left, expression=self._concatenation())
+                return self._like(kind(this=left, expression=self._concatenation()))
+        if self._is_word(self._curr, "SIMILAR") and self._is_word(self._next, "TO"):
+            raise self._unsupported("SIMILAR TO", hint="LIKE, or regex_match(x, 'regular expression')")
         if self._word("BETWEEN"):
             low = self._concatenation()
             self._expect(TokenType.AND, "AND after the lower bound of BETWEEN")
             return exp.Between(this=left, low=low, high=self._concatenation())
         return None
+
+    def _in(self, left: exp.Expr) -> exp.Expr:
+        if not self._match(TokenType.L_PAREN):
+            if self._curr.token_type in _NO_ARRAY or not self._curr:
+                raise self._unexpected("'(' or an array after IN")
+            return InArray(this=left, expression=self._concatenation())
+        if self._curr.token_type is TokenType.SELECT:
+            raise self._unsupported("a subquery in IN")
+        return exp.In(this=left, expressions=self._list_until(TokenType.R_PAREN, "')'"))
+
+    def _like(self, node: exp.Expr) -> exp.Expr:
+        if self._is_word(self._curr, "ESCAPE") and self._next.token_type is TokenType.STRING:
+            self._advance()
+            if len(self._curr.text) > 1:
+                raise self._unexpected("one character, or none, as the escape character")
+            node.set("escape", self._literal("a text"))
+        return node
 
     # Arithmetic
 

@@ -54,6 +54,11 @@ class OperandGrammar(FormGrammar):
         count = 0
         while True:
             if self._match(TokenType.DOT):
+                if self._curr.token_type is TokenType.STAR:
+                    raise self._unsupported(
+                        f"{self._find_sql(first, self._curr)}",
+                        hint="the columns of a row are fixed before any message comes: name the fields that are wanted",
+                    )
                 step = self._step()
                 node = mark(exp.Dot(this=node, expression=step), first, self._prev)
                 if names:

@@ -52,6 +52,20 @@ class AtTimeZone(exp.Expression):
     arg_types: ClassVar[dict[str, bool]] = {"this": True, "zone": True}
 
 
+class IsDistinct(exp.Expression, exp.Binary, exp.Predicate):
+    """``this IS DISTINCT FROM expression``."""
+
+
+class InArray(exp.Expression, exp.Binary, exp.Predicate):
+    """``this IN expression``: the items of an array, without parentheses."""
+
+
+class SelectAll(exp.Expression):
+    """``* EXCEPT (excluded) REPLACE (replaced)``; a plain ``*`` is exp.Star."""
+
+    arg_types: ClassVar[dict[str, bool]] = {"excluded": False, "replaced": False}
+
+
 class Foreach(exp.Expression):
     """``FOREACH expressions [DO do] [INCASE incase] FROM tables [WHERE where]``."""
 

@@ -21,6 +21,7 @@ from core.topics import matches, validate_filter
 from rules.functions.base import FunctionError, Refusal, shown
 from rules.functions.decimals import EXACT, QUOTIENT
 from rules.functions.values import canonical, same, text_of
+from rules.functions.values import equal as equal_values
 
 _INTEGER: Final = re.compile(r"[+-]?[0-9]+", re.ASCII).fullmatch
 _FLOAT: Final = re.compile(r"[+-]?[0-9]+\.[0-9]+(?:[eE][+-]?[0-9]+)?", re.ASCII).fullmatch
@@ -298,6 +299,35 @@ def is_in(value: Any, items: Sequence[Any]) -> bool:
     return any(same(value, item) for item in items)
 
 
+def in_array(value: Any, array: Any) -> Any:
+    """``value IN array``; null or missing where the array is."""
+    if isinstance(array, list):
+        return is_in(value, array)
+    if array is None or array is MISSING:
+        return array
+    raise EvaluationError("bad_operand", f"IN takes an array, not {shown(array)}")
+
+
+def distinct(one: Any, two: Any) -> bool:
+    """IS DISTINCT FROM: equal by value without conversion, null and missing are the same."""
+    if one is None or one is MISSING:
+        return not (two is None or two is MISSING)
+    return not equal_values(one, two)
+
+
+def null_if(one: Any, two: Any) -> Any:
+    return None if equal_values(one, two) else one
+
+
+def extreme(values: Sequence[Any], sign: int) -> Any:
+    """The greatest (``sign`` 1) or least (-1) by the order of comparisons; null and missing do not count."""
+    found: Any = None
+    for value in values:
+        if value is not None and value is not MISSING and (found is None or order(value, found) == sign):
+            found = value
+    return found
+
+
 def topic_matches(topic: Any, topic_filter: Any) -> bool:
     """``=~``: does the topic on the left match the filter on the right?"""
     if not (isinstance(topic, str) and isinstance(topic_filter, str)):
@@ -310,21 +340,22 @@ def topic_matches(topic: Any, topic_filter: Any) -> bool:
 
 
 @lru_cache(maxsize=512)
-def like_matcher(pattern: str, ignore_case: bool) -> Callable[[str], Any]:
+def like_matcher(pattern: str, ignore_case: bool, escape: str = "\\") -> Callable[[str], Any]:
     """What gives None for the texts that a LIKE pattern does not match; EvaluationError for no pattern."""
     pieces: list[list[str]] = [[]]
     characters = iter(pattern)
     for character in characters:
-        if character == "%":
+        if character == escape:
+            escaped = next(characters, "")
+            if not escaped:
+                raise EvaluationError("bad_pattern", f"LIKE pattern {pattern!r} ends with its escape character")
+            pieces[-1].append(re.escape(escaped))
+        elif character == "%":
             pieces.append([])
         elif character == "_":
             pieces[-1].append(".")
-        elif character != "\\":
-            pieces[-1].append(re.escape(character))
-        elif escaped := next(characters, ""):
-            pieces[-1].append(re.escape(escaped))
         else:
-            raise EvaluationError("bad_pattern", f"LIKE pattern {pattern!r} ends with its escape character")
+            pieces[-1].append(re.escape(character))
     source = "".join(pieces[0])
     if len(pieces) > 1:
         # The leftmost place of each inner piece is as good as any later one, so nothing is ever tried again: atomic
@@ -333,7 +364,7 @@ def like_matcher(pattern: str, ignore_case: bool) -> Callable[[str], Any]:
     return re.compile(source, re.DOTALL | (re.IGNORECASE if ignore_case else 0)).fullmatch
 
 
-def like(value: Any, pattern: Any, ignore_case: bool = False) -> Any:
+def like(value: Any, pattern: Any, ignore_case: bool = False, escape: str = "\\") -> Any:
     """PostgreSQL's LIKE: ``%`` any text, ``_`` one character, backslash takes the next literally. Missing and null
     give themselves."""
     for operand in (value, pattern):
@@ -341,7 +372,7 @@ def like(value: Any, pattern: Any, ignore_case: bool = False) -> Any:
             return operand
     if not (isinstance(value, str) and isinstance(pattern, str)):
         raise _operand_error("LIKE", value, pattern)
-    return like_matcher(pattern, ignore_case)(value) is not None
+    return like_matcher(pattern, ignore_case, escape)(value) is not None
 
 
 # Conditions

@@ -200,15 +200,65 @@ class In(Expr):
 
 
 @dataclass(frozen=True, slots=True)
+class InArray(Expr):
+    """``operand`` among the items of an array; null or missing where there is no array."""
+
+    operand: Expr
+    array: Expr
+
+
+@dataclass(frozen=True, slots=True)
 class Like(Expr):
+    """``escape`` is the character that takes the next one literally, empty for none."""
+
     operand: Expr
     pattern: Expr
     ignore_case: bool
+    escape: str = "\\"
 
 
 @dataclass(frozen=True, slots=True)
 class IsNull(Expr):
     operand: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class IsBoolean(Expr):
+    """``operand IS TRUE`` or ``IS FALSE``."""
+
+    operand: Expr
+    value: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Distinct(Expr):
+    """``left IS DISTINCT FROM right``: null and missing are one value, which equals itself."""
+
+    left: Expr
+    right: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Coalesce(Expr):
+    """The first operand that is neither null nor missing, or the last one."""
+
+    operands: tuple[Expr, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NullIf(Expr):
+    """``left``, or null where both are equal."""
+
+    left: Expr
+    right: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Extreme(Expr):
+    """GREATEST or LEAST of the operands that are neither null nor missing."""
+
+    operands: tuple[Expr, ...]
+    greatest: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,20 +20,26 @@ from rules.tree import (
     Call,
     Case,
     Cast,
+    Coalesce,
     Column,
     Compare,
     Concat,
     Const,
+    Distinct,
     Expr,
     Extract,
+    Extreme,
     First,
     In,
+    InArray,
     IntegerRange,
+    IsBoolean,
     IsNull,
     Like,
     ListOf,
     Negate,
     Not,
+    NullIf,
     Or,
     Put,
     Query,
@@ -195,6 +201,15 @@ class Types:
         sure = certain and len(statics) == len(operands) and all(static.certain for static in statics)
         return Static(statics[0].type, sure, all(static.fixed for static in statics))
 
+    def _coalesce(self, expr: Coalesce | Extreme) -> Static:
+        static = self.common(expr.operands)
+        there = any(self.of(operand).certain for operand in expr.operands)
+        return Static(static.type, certain=there and static.fixed, declared=static.fixed)
+
+    def _null_if(self, expr: NullIf) -> Static:
+        left = self.of(expr.left)
+        return Static(left.type, certain=False, declared=left.fixed)
+
     def _call(self, expr: Call) -> Static:
         return Static(expr.function.result, certain=False, declared=expr.function.result is not Type.ANY)
 
@@ -222,6 +237,10 @@ _RULES: Final[dict[type[Expr], Callable[[Types, Any], Static]]] = {
     Cast: lambda types, expr: Static(
         expr.type, certain=not expr.safe and types.of(expr.operand).certain, declared=True
     ),
+    Coalesce: Types._coalesce,
+    Extreme: Types._coalesce,
+    NullIf: Types._null_if,
+    InArray: _always(Static(Type.BOOLEAN, certain=False, declared=True)),
     Received: _always(Static(Type.TIMESTAMP, certain=True)),
     Shift: Types._shift,
     Extract: Types._extract,
@@ -231,5 +250,5 @@ _RULES: Final[dict[type[Expr], Callable[[Types, Any], Static]]] = {
     ListOf: _always(Static(Type.ARRAY, certain=True)),
     Put: _always(Static(Type.OBJECT, certain=False)),
     Like: _always(Static(Type.BOOLEAN, certain=False, declared=True)),
-    **dict.fromkeys((Compare, TopicMatches, In, IsNull, And, Or, Not), _always(_BOOLEAN)),
+    **dict.fromkeys((Compare, TopicMatches, In, IsNull, IsBoolean, Distinct, And, Or, Not), _always(_BOOLEAN)),
 }

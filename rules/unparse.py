@@ -16,18 +16,23 @@ from rules.tree import (
     Call,
     Case,
     Cast,
+    Coalesce,
     Column,
     Compare,
     Concat,
     Const,
+    Distinct,
     Document,
     DocumentOf,
     Expr,
     Extract,
+    Extreme,
     First,
     In,
+    InArray,
     Index,
     IntegerRange,
+    IsBoolean,
     IsNull,
     Item,
     Key,
@@ -35,6 +40,7 @@ from rules.tree import (
     ListOf,
     Negate,
     Not,
+    NullIf,
     Opened,
     Or,
     Put,
@@ -47,7 +53,10 @@ from rules.tree import (
 )
 
 _BARE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_$@~]*", re.ASCII).fullmatch
-_COMPOUND: Final = (And, Or, Not, Compare, Arithmetic, Shift, Concat, In, Like, IsNull, TopicMatches, First)
+_COMPOUND: Final = (
+    *(And, Or, Not, Compare, Arithmetic, Shift, Concat, First),
+    *(In, InArray, Like, IsNull, IsBoolean, Distinct, TopicMatches),
+)
 
 
 class Unparser:
@@ -103,7 +112,8 @@ class Unparser:
         return f"{self._part(left)} {operator} {self._part(right)}"
 
     def _like(self, expr: Like) -> str:
-        return self._binary("ILIKE" if expr.ignore_case else "LIKE", expr.operand, expr.pattern)
+        text = self._binary("ILIKE" if expr.ignore_case else "LIKE", expr.operand, expr.pattern)
+        return text if expr.escape == "\\" else f"{text} ESCAPE '{expr.escape}'"
 
     def _cast(self, expr: Cast) -> str:
         digits = f"({expr.shape.precision}, {expr.shape.scale})" if expr.shape.precision else ""
@@ -152,6 +162,12 @@ _TEXT: Final[dict[type[Expr], Callable[[Unparser, Any], str]]] = {
     In: lambda text, expr: f"{text._part(expr.operand)} IN ({text._list(expr.items)})",
     Like: Unparser._like,
     IsNull: lambda text, expr: f"{text._part(expr.operand)} IS NULL",
+    InArray: lambda text, expr: text._binary("IN", expr.operand, expr.array),
+    IsBoolean: lambda text, expr: f"{text._part(expr.operand)} IS {str(expr.value).upper()}",
+    Distinct: lambda text, expr: text._binary("IS DISTINCT FROM", expr.left, expr.right),
+    Coalesce: lambda text, expr: f"COALESCE({text._list(expr.operands)})",
+    NullIf: lambda text, expr: f"NULLIF({text.of(expr.left)}, {text.of(expr.right)})",
+    Extreme: lambda text, expr: f"{'GREATEST' if expr.greatest else 'LEAST'}({text._list(expr.operands)})",
     And: lambda text, expr: " AND ".join(map(text._part, expr.operands)),
     Or: lambda text, expr: " OR ".join(map(text._part, expr.operands)),
     Not: lambda text, expr: f"NOT {text._part(expr.operand)}",

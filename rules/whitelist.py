@@ -16,8 +16,11 @@ from rules.nodes import (
     AtTimeZone,
     Extract,
     Foreach,
+    InArray,
     IntervalLiteral,
+    IsDistinct,
     Range,
+    SelectAll,
     TimestampLiteral,
     TopicMatch,
     TypeName,
@@ -33,6 +36,7 @@ ALLOWED: Final = MappingProxyType(
         exp.Where: {"this"},
         exp.Alias: {"this", "alias"},
         exp.Star: set[str](),
+        SelectAll: {"excluded", "replaced"},
         exp.Column: {"this"},
         exp.Identifier: {"this", "quoted"},
         exp.Dot: {"this", "expression"},
@@ -54,13 +58,15 @@ ALLOWED: Final = MappingProxyType(
         AtTimeZone: {"this", "zone"},
         exp.In: {"this", "expressions"},
         exp.Between: {"this", "low", "high"},
+        exp.Like: {"this", "expression", "escape"},
+        exp.ILike: {"this", "expression", "escape"},
         exp.Not: {"this"},
         exp.Neg: {"this"},
         exp.Null: set[str](),
         **{
             kind: {"this", "expression"}
             for kind in (
-                *(exp.And, exp.Or, exp.Is, exp.Like, exp.ILike, TopicMatch, exp.DPipe),
+                *(exp.And, exp.Or, exp.Is, TopicMatch, exp.DPipe, IsDistinct, InArray),
                 *(exp.EQ, exp.NEQ, exp.LT, exp.LTE, exp.GT, exp.GTE),
                 *(exp.Add, exp.Sub, exp.Mul, exp.Div, exp.IntDiv, exp.Mod),
             )

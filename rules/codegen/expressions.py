@@ -10,9 +10,8 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from core.message import Type
-from rules.codegen.temporal import PYTHON_TYPES, Temporal
-from rules.codegen.values import tuple_text
-from rules.operators import like_matcher
+from rules.codegen.predicates import Predicates
+from rules.codegen.temporal import PYTHON_TYPES
 from rules.tree import (
     And,
     Append,
@@ -20,18 +19,23 @@ from rules.tree import (
     Call,
     Case,
     Cast,
+    Coalesce,
     Column,
     Compare,
     Concat,
     Const,
+    Distinct,
     Document,
     DocumentOf,
     Expr,
     Extract,
+    Extreme,
     First,
     In,
+    InArray,
     Index,
     IntegerRange,
+    IsBoolean,
     IsNull,
     Item,
     Key,
@@ -39,6 +43,7 @@ from rules.tree import (
     ListOf,
     Negate,
     Not,
+    NullIf,
     Opened,
     Or,
     Put,
@@ -65,7 +70,7 @@ _COMPARISONS: Final = MappingProxyType(
 )
 
 
-class Expressions(Temporal):
+class Expressions(Predicates):
     """Emits the expressions of one query."""
 
     def _emit(self, expr: Expr) -> str:
@@ -179,34 +184,6 @@ class Expressions(Temporal):
     def _topic_matches(self, expr: TopicMatches) -> str:
         return f"topic_matches({self.value(expr.topic)}, {self.value(expr.topic_filter)})"
 
-    def _like(self, expr: Like) -> str:
-        pattern = expr.pattern.value if isinstance(expr.pattern, Const) else None
-        if isinstance(pattern, str) and not pattern.endswith("\\"):
-            operand = self.atom(expr.operand)
-            matcher = self._out.constant(like_matcher(pattern, expr.ignore_case), f"LIKE {pattern!a}")
-            slow = f"like({operand}, {self._out.constant(pattern)}, {expr.ignore_case})"
-            return f"({matcher}({operand}) is not None if type({operand}) is str else {slow})"
-        return f"like({self.value(expr.operand)}, {self.value(expr.pattern)}, {expr.ignore_case})"
-
-    def _is_null(self, expr: IsNull) -> str:
-        operand = self.variable(expr.operand)
-        return f"({operand} is None or {operand} is MISSING)"
-
-    def _in(self, expr: In) -> str:
-        operand = self.atom(expr.operand)
-        items = [item.value for item in expr.items if isinstance(item, Const)]
-        if len(items) == len(expr.items):
-            all_items = self._out.constant(tuple(items))
-            texts = frozenset(item for item in items if type(item) is str)
-            label = f"{{{', '.join(sorted(map(ascii, texts)))}}}"
-            slow = f"is_in({operand}, {all_items})"
-            return (
-                f"({operand} in {self._out.constant(texts, label)} if type({operand}) is str else {slow})"
-                if texts
-                else slow
-            )
-        return f"is_in({operand}, {tuple_text([self.value(item) for item in expr.items])})"
-
     # Conditions
 
     def _not(self, expr: Not) -> str:
@@ -297,6 +274,12 @@ _EMIT: Final[dict[type[Expr], Callable[[Expressions, Any], str]]] = {
     Like: Expressions._like,
     IsNull: Expressions._is_null,
     In: Expressions._in,
+    InArray: Expressions._in_array,
+    IsBoolean: Expressions._is_boolean,
+    Distinct: Expressions._distinct,
+    NullIf: Expressions._null_if,
+    Extreme: Expressions._extreme,
+    Coalesce: Expressions._coalesce,
     Not: Expressions._not,
     And: Expressions._and,
     Or: Expressions._or,

@@ -47,6 +47,7 @@ _OPERATORS: Final = (
     *("add", "subtract", "multiply", "divide", "divide_decimal", "int_divide", "modulo", "negate", "concat"),
     *("equal", "unequal", "less", "less_or_equal", "greater", "greater_or_equal"),
     *("multiply_interval", "divide_interval"),
+    *("distinct", "extreme", "in_array", "null_if"),
     *("is_in", "like", "topic_matches", "truth", "negation"),
 )
 _PATHS: Final = (

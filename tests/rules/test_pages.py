@@ -14,7 +14,7 @@ from formats.json import encode_document
 from rules.evaluate import EvalError, evaluate
 
 REFERENCE = Path(__file__).resolve().parents[2] / "docs" / "reference"
-PAGES = ("expressions.md",)
+PAGES = ("expressions.md", "emqx-differences.md")
 _BLOCK = re.compile(r"^```sql\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _PAYLOAD = re.compile(r"^```json\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _LINE = re.compile(r"(?P<sql>.+?) +-- (?P<value>.+)")

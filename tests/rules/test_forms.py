@@ -1,0 +1,146 @@
+"""SQL's own forms: COALESCE and its like, IS, IN with arrays, LIKE ... ESCAPE, names in any case, ``*``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from core.message import MISSING
+from rules.evaluate import EvalError, evaluate
+
+# ruff: noqa: S608 - SQL from strings is what is tested here
+
+PAYLOAD = (
+    '{"n": 7, "f": 2.5, "s": "a_c", "e": "", "nul": null, "t": true, "no": false, "l": [1, "a", 7], "o": {"k": 1}}'
+)
+
+
+class Fails(str):
+    """The expected reason of a failure at run time."""
+
+    __slots__ = ()
+
+
+def value_of(expression: str) -> Any:
+    try:
+        [row] = evaluate(f'SELECT {expression} AS x FROM "t"', {"payload": PAYLOAD, "topic": "t", "qos": 1})
+    except EvalError as error:
+        if error.stage != "run":
+            raise
+        return Fails(error.reason)
+    return row["x"]
+
+
+@pytest.mark.parametrize(
+    ("expression", "expected"),
+    [
+        # EMQX's coalesce keeps JSON's null, SQL's does not
+        ("coalesce(payload.nul, 1)", None),
+        ("coalesce(payload.gone, 1)", 1),
+        ("COALESCE(payload.nul, 1)", 1),
+        ("Coalesce(payload.gone, 1)", 1),
+        ("coalesce(payload.nul, payload.gone, 1)", 1),
+        ("COALESCE(payload.nul, payload.gone)", MISSING),
+        ("COALESCE(payload.n)", 7),
+        ("COALESCE(payload.n, upper(payload.n))", 7),
+        ("COALESCE(payload.nul, upper(payload.n), 1)", Fails("bad_sql_function_argument")),
+        ("COALESCE(payload.nul, payload.gone, payload.l[3], 1)", 7),
+        ("COALESCE(CAST(payload.nul AS TIMESTAMP), '2026-01-01')", "2026-01-01T00:00:00Z"),
+        ("NULLIF(payload.e, '')", None),
+        ("NULLIF(payload.n, '')", 7),
+        ("nullif(payload.n, 7.0)", None),
+        ("NULLIF(payload.gone, 1)", MISSING),
+        ("GREATEST(payload.n, 2, payload.f)", 7),
+        ("LEAST(payload.n, payload.nul, payload.f, payload.gone)", 2.5),
+        ("GREATEST(payload.nul, payload.gone)", None),
+        ("least('b', 'a')", "a"),
+        ("GREATEST(payload.n, 'many')", Fails("not_a_number")),
+        ("GREATEST(TIMESTAMP '2026-01-01', '2026-02-01')", "2026-02-01T00:00:00Z"),
+        # names of functions in any case
+        ("UPPER('a')", "A"),
+        ("Abs(-1)", 1),
+        ("LENGTH([1])", 1),
+        # IS
+        ("payload.t IS TRUE", True),
+        ("payload.n IS TRUE", False),
+        ("payload.gone IS TRUE", False),
+        ("payload.no IS NOT TRUE", True),
+        ("payload.no IS FALSE", True),
+        ("payload.gone IS NOT FALSE", True),
+        ("payload.nul IS UNKNOWN", True),
+        ("payload.t IS NOT UNKNOWN", True),
+        ("payload.n > 5 IS TRUE", Fails("syntax")),
+        ("(payload.n > 5) IS TRUE", True),
+        ("payload.n IS DISTINCT FROM 7.0", False),
+        ("payload.n IS DISTINCT FROM '7'", True),
+        ("payload.nul IS DISTINCT FROM payload.gone", False),
+        ("payload.nul IS NOT DISTINCT FROM NULL", True),
+        ("payload.n IS DISTINCT FROM payload.gone", True),
+        ("payload.gone IS DISTINCT FROM payload.n", True),
+        # IN
+        ("7 IN payload.l", True),
+        ("payload.n IN payload.l", True),
+        ("'7' IN payload.l", False),
+        ("7.0 IN payload.l", False),
+        ("8 NOT IN payload.l", True),
+        ("1 IN payload.nul", None),
+        ("1 IN payload.gone", MISSING),
+        ("1 IN payload.s", Fails("bad_operand")),
+        ("1 IN [1, 2]", True),
+        ("payload.l IN (payload.l)", True),
+        # LIKE
+        ("payload.s LIKE 'a!_c' ESCAPE '!'", True),
+        ("'abc' LIKE 'a!_c' ESCAPE '!'", False),
+        (r"'a\c' LIKE 'a\_' ESCAPE ''", True),
+        ("'50%' NOT LIKE '50!%' ESCAPE '!'", False),
+        ("'x' LIKE payload.s ESCAPE 'c'", Fails("bad_pattern")),
+        # conditions as values
+        ("payload.n > 5 AND payload.s = 'a_c'", True),
+        ("bool(payload.n > 5 OR payload.gone)", True),
+        ("[NOT payload.t, payload.n IN (7), payload.s LIKE 'a%']", [False, True, True]),
+    ],
+)
+def test_expression(expression: str, expected: Any) -> None:
+    if expected == "syntax":
+        with pytest.raises(EvalError, match="syntax"):
+            value_of(expression)
+        return
+    actual = value_of(expression)
+    assert type(actual) is type(expected), f"{expression} gave {actual!r}"
+    assert actual == expected
+
+
+ROWS: list[tuple[str, dict[str, Any], list[dict[str, Any]]]] = [
+    ("SELECT * EXCEPT (a) FROM t", {"a": 1, "b": 2, "c": 3}, [{"b": 2, "c": 3}]),
+    ("SELECT * EXCLUDE (a, c), b + 1 AS d FROM t", {"a": 1, "b": 2, "c": 3}, [{"b": 2, "d": 3}]),
+    ("SELECT * REPLACE (b * 10 AS a) FROM t", {"a": 1, "b": 2}, [{"a": 20, "b": 2}]),
+    ("SELECT * EXCEPT (b) REPLACE (a + b AS a) FROM t", {"a": 1, "b": 2}, [{"a": 3}]),
+    ('SELECT *, a AS "a b", 5 AS b FROM t', {"a": 1, "b": 2}, [{"a": 1, "b": 5, "a b": 1}]),
+    ("SELECT 7 AS x, * EXCEPT (b) REPLACE (x AS a) FROM t", {"a": 1, "b": 2}, [{"x": 7, "a": 7}]),
+    (
+        "FOREACH payload.l AS i DO * EXCEPT (payload) FROM t",
+        {"payload": '{"l": [1, 2]}', "q": 0},
+        [{"q": 0, "i": 1}, {"q": 0, "i": 2}],
+    ),
+]
+
+
+@pytest.mark.parametrize(("sql", "columns", "expected"), ROWS)
+def test_rows(sql: str, columns: dict[str, Any], expected: list[dict[str, Any]]) -> None:
+    rows = evaluate(sql, columns)
+    assert rows == expected
+    assert list(rows[0]) == list(expected[0])
+
+
+def test_what_a_later_operand_needs_is_computed_only_for_nulls() -> None:
+    sql = "SELECT COALESCE(a, payload.x) AS x FROM t"
+    assert evaluate(sql, {"a": 1, "payload": "{"}) == [{"x": 1}]
+    with pytest.raises(EvalError):
+        evaluate(sql, {"a": None, "payload": "{"})
+
+
+def test_words_of_forms_stay_names() -> None:
+    for name in ("escape", "unknown", "distinct", "similar", "exclude", "replace", "nullif", "least", "now"):
+        assert evaluate(f"SELECT {name} AS x FROM t WHERE {name} = 1", {name: 1}) == [{"x": 1}]
+        assert evaluate(f"SELECT 1 {name} FROM t", {}) == [{name: 1}]
