@@ -183,8 +183,8 @@ def as_markdown(report: dict[str, Any]) -> str:
                     f"| {figures['us_per_message']:.0f} | {figures['missing']} |"
                 )
     lines = [*(paced if len(paced) > 4 else []), "", *(flat if len(flat) > 4 else [])]
-    if not report["peer"]:
-        lines += ["", f"{Telegraf.name}: not installed, and so not beside it (see benchmarks/README.md)."]
+    if report["peer"] is not None:
+        lines += ["", f"{Telegraf.name}: not beside it, because {report['peer']}."]
     return "\n".join(lines).strip() + "\n"
 
 
@@ -192,6 +192,15 @@ def lost(report: dict[str, Any]) -> int:
     """Rows that headrace has not delivered, or delivered more than once where it does not have to."""
     every = [target["pipelines"]["headrace"] for target in report["far_sides"].values() if "pipelines" in target]
     return sum(figures["missing"] + figures["repeated"] for shapes in every for figures in shapes.values())
+
+
+def no_peer(*, wanted: bool) -> str | None:
+    """Why Telegraf does not take part; None where it does."""
+    if not wanted:
+        return "--no-peer says so"
+    if telegraf_program() is None:
+        return "telegraf is not installed (benchmarks/README.md says how)"
+    return None if mosquitto_program() else "mosquitto is not installed (make servers)"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -207,15 +216,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen, wanted = options.only.split(","), options.shapes.split(",")
     if unknown := {*chosen, *wanted} - {*TARGETS, *shapes}:
         parser.error(f"unknown: {', '.join(sorted(unknown))}")
-    peer = not options.no_peer and telegraf_program() is not None and mosquitto_program() is not None
+    absent = no_peer(wanted=not options.no_peer)
     report: dict[str, Any] = {
-        "environment": environment(["telegraf"] if peer else []),
+        "environment": environment([] if absent else ["telegraf"]),
         "rounds": options.rounds,
         "seconds": options.seconds,
-        "peer": peer,
+        "peer": absent,
     }
     try:
-        report["far_sides"] = run(options, chosen, wanted, peer=peer)
+        report["far_sides"] = run(options, chosen, wanted, peer=absent is None)
     except BenchError as error:
         print(f"bench_latency: {error}", file=sys.stderr)
         return 1
