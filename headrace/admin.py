@@ -1,8 +1,9 @@
 """The admin server: is the process alive, is it ready, what does it count. HTTP in the service's own event loop.
 
 Paths: ``/`` (links), ``/healthz`` (the loop turns), ``/readyz`` (``?verbose``: every component), ``/config`` (what is
-in effect, without secrets), ``/errors`` (the last dead letters), ``/metrics``. It reads through the functions
-it is given and changes nothing. No authentication: bind it to a private address.
+in effect, without secrets), ``/errors`` (the last dead letters), ``/rules`` (all rules with what they counted),
+``/metrics``. It reads through the functions it is given and changes nothing. No authentication: bind it to a private
+address.
 """
 
 from __future__ import annotations
@@ -30,19 +31,17 @@ from headrace.status import Component, is_ready
 def build(
     metrics: Metrics,
     status: Callable[[], Mapping[str, Component]],
-    config: Callable[[], Any],
-    errors: Callable[[], Any],
+    pages: Mapping[str, Callable[[], Any]],
     version: str,
 ) -> Starlette:
-    """The ASGI application; ``status``, ``config`` and ``errors`` are asked at every request."""
+    """The ASGI application; ``status`` and the ``pages``, by their paths, are asked at every request."""
     exposition = Exposition(metrics)
 
     async def index(_: Request) -> Response:
         links = {
             "health": "/healthz",
             "readiness": "/readyz?verbose",
-            "config": "/config",
-            "errors": "/errors",
+            **{name: f"/{name}" for name in pages},
             "metrics": "/metrics",
         }
         return _json({"service": "headrace", "version": version, "links": links})
@@ -58,11 +57,8 @@ def build(
             return _json({"ready": ready, "components": components}, code)
         return PlainTextResponse("ready\n" if ready else "not ready\n", code)
 
-    async def config_page(_: Request) -> Response:
-        return _json(config())
-
-    async def errors_page(_: Request) -> Response:
-        return _json(errors())
+    async def page(request: Request) -> Response:
+        return _json(pages[request.url.path.removeprefix("/")]())
 
     async def metrics_page(request: Request) -> Response:
         body, content_type = exposition.render(request.headers.get("accept", ""))
@@ -73,8 +69,7 @@ def build(
             Route("/", index),
             Route("/healthz", healthz),
             Route("/readyz", readyz),
-            Route("/config", config_page),
-            Route("/errors", errors_page),
+            *(Route(f"/{name}", page) for name in pages),
             Route("/metrics", metrics_page),
         ]
     )

@@ -54,7 +54,7 @@ def check(config_file: str, connect_within: float | None = None) -> int:
         f"{config_file}: OK: {len(rules.rules)} rules in {len(config.rules)} files, "
         f"{len(config.listeners)} listeners, {len(config.sinks)} sinks\n"
     )
-    unused = [name for name in config.sinks if name not in {rule.target for rule in rules.rules}]
+    unused = [name for name in config.sinks if name not in {target for rule in rules.rules for target in rule.targets}]
     if unused:
         sys.stdout.write(f"no rule writes to: {', '.join(unused)}\n")
     users: list[SourceSpec | SinkSpec] = [*config.sources.values(), *config.sinks.values()]

@@ -38,6 +38,7 @@ class Outlet:
     spec: SinkSpec
     schemas: frozenset[Schema]
     delivery: Delivery
+    republishes: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +152,12 @@ class Outlets:
         specs = [spec for name, spec in config.sinks.items() if name not in kept]
         sinks = build_sinks(specs, links, schemas_for, self._clock, self._publish, self._stdout)
         new = tuple(
-            Outlet(spec, frozenset(schemas_for(spec.name)), self._deliver(spec, sinks[spec.name]))
+            Outlet(
+                spec,
+                frozenset(schemas_for(spec.name)),
+                self._deliver(spec, sinks[spec.name]),
+                sinks[spec.name].republishes,
+            )
             for spec in specs
             if spec.name in sinks
         )

@@ -37,7 +37,8 @@ from headrace.links import LinkPlan, Links
 from headrace.outlets import Outlets
 from headrace.outlets import Plan as OutletPlan
 from headrace.pump import SLICE, Pump
-from headrace.status import Component, components
+from headrace.rulelist import rule_list
+from headrace.status import Component, components, disabled_rule
 from headrace.version import installed_version
 from rules.compiler import RuleSet, RuleSource, compile_rules
 from rules.runtime import Engine
@@ -84,7 +85,7 @@ class Service:
             full=lambda: self._inbox.full,
             call_soon=asyncio.get_running_loop().call_soon,
         )
-        self._engine = Engine(self.metrics, on_error=self._dead.failed)
+        self._engine = Engine(self.metrics, on_error=self._dead.failed, on_disabled=self._switched_off)
         self._pump = Pump(self._engine, self.clock, self.metrics, self._resume, config.inbox.linger)
         self._inbox = MemoryInbox(
             self._pump.wake, self._pump.drain, max_messages=config.inbox.max_messages, slice_size=SLICE
@@ -107,6 +108,8 @@ class Service:
         )
         self._inlets = Inlets(self.clock, self.metrics)
         self._listeners = Listeners(config.listeners, self._router, self._access, self.clock, base_dir=config.base_dir)
+        self._rules = RuleSet()
+        self._disabled: dict[str, Component] = {}
         self._admin: AdminServer | None = None
         self._access_is_open = False
         self._ticking: asyncio.TimerHandle | None = None
@@ -152,9 +155,12 @@ class Service:
         _make_data_dir(config)
         plan = self._plan(config)
         if config.admin is not None:
-            application = build(
-                self.metrics, self.status, lambda: effective(self.config), self._dead.page, installed_version()
-            )
+            pages = {
+                "config": lambda: effective(self.config),
+                "errors": self._dead.page,
+                "rules": lambda: rule_list(self._rules, self._engine.rules),
+            }
+            application = build(self.metrics, self.status, pages, installed_version())
             self._admin = AdminServer(application, config.admin.bind)
             self.ports["admin"] = self._admin.port
         self._access_is_open = True
@@ -192,7 +198,10 @@ class Service:
         self._outlets.swap(plan.outlets, drain_timeout)
         self._links.swap(plan.links, plan.outlets.connections | self._inlets.connections)
         self._pump.outlets = {name: outlet.delivery for name, outlet in self._outlets.current.items()}
-        self._engine.load(plan.rules)
+        loops = {name for name, outlet in self._outlets.current.items() if outlet.republishes}
+        self._engine.load(plan.rules, loops)
+        self._rules = plan.rules
+        self._disabled.clear()
         self._router.matches.clear()
 
     # -- running ----------------------------------------------------------------------------------------------
@@ -213,7 +222,13 @@ class Service:
         """Where every component stands."""
         listening = "stopping" if self._stopping else "listening" if self._listeners.addresses else "starting"
         listeners = Component(state=listening, ready=listening == "listening")
-        return {"listeners": listeners, **components(self._inlets.current, self._outlets.current, self._links.current)}
+        parts = components(self._inlets.current, self._outlets.current, self._links.current)
+        return {"listeners": listeners, **parts, **{f"rules.{name}": rule for name, rule in self._disabled.items()}}
+
+    def _switched_off(self, rule: str, reason: str) -> None:
+        """A rule asked for it (``on_error = 'disable'``)."""
+        self._disabled[rule] = disabled_rule(reason, self.clock.now())
+        _log.error("rule %s is switched off until the next reload: %s", rule, reason)
 
     async def reload(self) -> None:
         """Read the file again and apply its rules and sinks; HeadraceError, and nothing has changed, if it is bad."""

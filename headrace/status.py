@@ -81,6 +81,11 @@ def of_connection(link: Link) -> Component:
     )
 
 
+def disabled_rule(reason: str, now: int) -> Component:
+    """A rule that was switched off because it failed on everything; without it the service is still ready."""
+    return Component(state="disabled", since=_instant(now), last_error=reason)
+
+
 def components(
     inlets: Mapping[str, Inlet], outlets: Mapping[str, Outlet], links: Mapping[str, Link]
 ) -> dict[str, Component]:

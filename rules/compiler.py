@@ -1,8 +1,8 @@
 """Rule files -> a :class:`RuleSet`, or one RuleError with every diagnostic of every file.
 
 Runs the passes in order and decides what belongs to rules rather than to queries: their names, options and targets.
-A rule that CREATE RULE does not name is called ``<file stem>.<target>``, and ``.2``, ``.3`` ... after it where a file
-has several such rules for one target; adding lines or comments therefore renames nothing.
+A rule that CREATE RULE does not name is called ``<file stem>.<first target>``, and ``.2``, ``.3`` ... after it where a
+file has several such rules for one target; adding lines, comments or further targets therefore renames nothing.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from sqlglot import exp
 
@@ -22,7 +22,8 @@ from rules.codegen import Program, generate
 from rules.columns import MESSAGE_COLUMNS
 from rules.diagnostics import Diagnostic, Problems, Source, Span, suggestion
 from rules.functions import FunctionTable, available_functions
-from rules.nodes import Foreach, span_of
+from rules.nodes import MORE_SINKS_ARG, Foreach, span_of
+from rules.options import RuleOptions, read_options
 from rules.plan import Plan, plan
 from rules.statements import Statement, parse
 
@@ -35,19 +36,11 @@ class RuleSource(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class RuleOptions:
-    """What ``CREATE RULE name WITH (...)`` may say."""
-
-    enabled: bool = True
-    description: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class CompiledRule:
-    """One rule, ready to be loaded into an engine."""
+    """One rule, ready to be loaded into an engine; its rows go to every one of its ``targets``."""
 
     name: str
-    target: str
+    targets: tuple[str, ...]
     filters: tuple[str, ...]
     options: RuleOptions
     path: str
@@ -79,7 +72,7 @@ class RuleSet:
 
     def schemas_for(self, target: str) -> list[Schema]:
         """The schemas of the rules that write into ``target``, each once."""
-        return list(dict.fromkeys(rule.schema for rule in self.rules if rule.target == target))
+        return list(dict.fromkeys(rule.schema for rule in self.rules if target in rule.targets))
 
 
 def compile_rules(
@@ -128,12 +121,12 @@ class _Compiler:
         insert: exp.Expr | None = None
         if isinstance(tree, exp.Create):
             named, insert = tree.this, tree.expression
-            options = _options(tree, problems)
+            options = read_options(tree, problems)
         elif isinstance(tree, exp.Insert):
             insert = tree
         query_tree = tree if insert is None else insert.expression
-        target = "" if insert is None else self._target(insert.this, problems)
-        name = named.name if named is not None else self._generated_name(f"{stem}.{target}")
+        targets = () if insert is None else self._targets_of(insert, problems)
+        name = named.name if named is not None else self._generated_name(f"{stem}.{targets[0] if targets else ''}")
         place = named if named is not None else tree if insert is None else insert.this
         self._claim(name, span_of(place), statement, problems)
         try:
@@ -146,13 +139,13 @@ class _Compiler:
                 return
             rule = CompiledRule(
                 name=name,
-                target=target,
+                targets=targets,
                 filters=query.filters,
                 options=options,
                 path=problems.source.path,
                 line=statement.line,
                 sql=statement.text,
-                plan=plan(name, target, query),
+                plan=plan(name, targets, query),
                 program=generate(name, query),
             )
         except (RecursionError, MemoryError, SyntaxError):
@@ -160,13 +153,19 @@ class _Compiler:
         else:
             self.rules.append(rule)
 
-    def _target(self, table: exp.Expr, problems: Problems) -> str:
-        name = table.name
-        if self._targets is not None and name not in self._targets:
-            known = ", ".join(sorted(self._targets)) or "none"
-            hint = suggestion(name, self._targets) or f"configured are {known}"
-            problems.add("unknown-target", f"there is no sink {name!r}", span_of(table), hint=hint)
-        return name
+    def _targets_of(self, insert: exp.Expr, problems: Problems) -> tuple[str, ...]:
+        names: dict[str, None] = {}
+        for table in [insert.this, *(insert.args.get(MORE_SINKS_ARG) or ())]:
+            name = table.name
+            if name in names:
+                hint = "every sink gets each row once"
+                problems.add("duplicate-target", f"{name!r} is there twice", span_of(table), hint=hint)
+            elif self._targets is not None and name not in self._targets:
+                known = ", ".join(sorted(self._targets)) or "none"
+                hint = suggestion(name, self._targets) or f"configured are {known}"
+                problems.add("unknown-target", f"there is no sink {name!r}", span_of(table), hint=hint)
+            names[name] = None
+        return tuple(names)
 
     def _generated_name(self, stem: str) -> str:
         number = 1
@@ -181,21 +180,3 @@ class _Compiler:
         if taken is not None:
             problems.add("duplicate-rule", f"there is already a rule {name!r}", span, hint=f"it is in {taken}")
         self._places.setdefault(name, f"{problems.source.path}:{statement.line}")
-
-
-def _options(tree: exp.Create, problems: Problems) -> RuleOptions:
-    properties = tree.args.get("properties")
-    found: dict[str, Any] = {}
-    for option in properties.expressions if properties is not None else ():
-        name, value = option.this.name, option.args["value"]
-        if name == "enabled" and isinstance(value, exp.Boolean):
-            found[name] = bool(value.this)
-        elif name == "description" and isinstance(value, exp.Literal) and value.is_string:
-            found[name] = value.name
-        elif name in ("enabled", "description"):
-            wanted = "true or false" if name == "enabled" else "a text"
-            problems.add("unknown-option", f"the option {name!r} is {wanted}", span_of(value))
-        else:
-            hint = suggestion(name, ("enabled", "description")) or "options are enabled and description"
-            problems.add("unknown-option", f"there is no option {name!r}", span_of(option.this), hint=hint)
-    return RuleOptions(**found)

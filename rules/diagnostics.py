@@ -26,6 +26,7 @@ CODES: Final = MappingProxyType(
         "unknown-option": "WITH (...) has an option that does not exist or a value of the wrong kind",
         "no-target": "a SELECT in a rule file has no INSERT INTO",
         "unknown-target": "INSERT INTO names a sink that is not configured",
+        "duplicate-target": "INSERT INTO names a sink twice",
         "unknown-function": "no function has this name",
         "wrong-arity": "a function is called with too few or too many arguments",
         "unknown-column": "the source has no column of this name",

@@ -12,17 +12,18 @@ from typing import Any, Literal
 
 from core.errors import HeadraceError, PayloadError
 from core.instants import rfc3339
-from core.message import MISSING, Batch, Message, Row, Schema, Type
+from core.message import MISSING, Message, Row, Schema, Type
 from core.metrics import Metrics
 from rules.bind import Binder
 from rules.codegen import generate
 from rules.columns import Columns, given_columns
-from rules.compiler import CompiledRule, RuleOptions
+from rules.compiler import CompiledRule
 from rules.diagnostics import Diagnostic, Problems, Source, Span
 from rules.functions import available_functions
 from rules.nodes import Foreach, span_of
+from rules.options import RuleOptions
 from rules.plan import plan
-from rules.runtime import LoadedRule, RuleFailure
+from rules.runtime import Hooks, LoadedRule, RuleFailure
 from rules.scope import PAYLOAD
 from rules.statements import parse
 
@@ -73,14 +74,14 @@ def evaluate(sql: str, columns: Mapping[str, Any]) -> list[dict[str, Any]]:
     else:
         message.document = payload
     failures: list[Exception] = []
-    loaded = LoadedRule(rule, 0, _NAME, Metrics(), lambda _rule, _message, error: failures.append(error))
-    batch: Batch | None = loaded.process([message], 0)
+    hooks = Hooks(on_error=lambda _rule, _message, error: failures.append(error))
+    batches = LoadedRule(rule, 0, _NAME, Metrics(), hooks).process([message], 0)
     if failures:
         failure = failures[0]
         if not isinstance(failure, RuleFailure):
             raise failure
         raise EvalError("run", failure.stage, f"{failure.code}: {failure}", reason=failure.code)
-    return [_readable(rule.schema, row) for row in batch.rows] if batch is not None else []
+    return [_readable(rule.schema, row) for batch in batches for row in batch.rows]
 
 
 def _readable(schema: Schema, row: Row) -> dict[str, Any]:
@@ -114,13 +115,13 @@ def _compile(sql: str, names: tuple[str, ...]) -> CompiledRule:
         _raise(problems)
         return CompiledRule(
             name=_NAME,
-            target="",
+            targets=("",),
             filters=query.filters,
             options=RuleOptions(),
             path="<eval>",
             line=1,
             sql=sql,
-            plan=plan(_NAME, "", query),
+            plan=plan(_NAME, ("",), query),
             program=generate(_NAME, query),
         )
     except (RecursionError, MemoryError, SyntaxError):

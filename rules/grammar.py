@@ -15,7 +15,7 @@ from typing import Final
 from sqlglot import Token, TokenType, exp
 
 from rules.grammar_expressions import ExpressionGrammar
-from rules.nodes import FROM_ARG, Foreach, SelectAll, mark
+from rules.nodes import FROM_ARG, MORE_SINKS_ARG, Foreach, SelectAll, mark
 
 _REFUSED_WORDS: Final = MappingProxyType(
     {
@@ -84,14 +84,27 @@ class Grammar(ExpressionGrammar):
         first = self._curr
         key = self._name("an option")
         self._expect(TokenType.EQ, "'='")
-        return mark(exp.Property(this=key, value=self._literal("a text, a number, true or false")), first, self._prev)
+        return mark(exp.Property(this=key, value=self._option_value()), first, self._prev)
+
+    def _option_value(self) -> exp.Expr:
+        first = self._curr
+        if not self._match(TokenType.L_BRACKET):
+            return self._literal("a text, a number, true, false or a list of these")
+        items = [self._literal("a text, a number, true or false")]
+        while self._match(TokenType.COMMA):
+            items.append(self._literal("a text, a number, true or false"))
+            self._check_count(len(items))
+        self._expect(TokenType.R_BRACKET, "',' or ']'")
+        return mark(exp.Array(expressions=items), first, self._prev)
 
     def _insert(self) -> exp.Insert:
         first = self._prev
         if not self._word("INTO"):
             raise self._unexpected("INTO after INSERT")
-        target_token = self._curr
-        table = mark(exp.Table(this=self._name("the name of a sink")), target_token, self._prev)
+        tables = [self._sink()]
+        while self._match(TokenType.COMMA):
+            tables.append(self._sink())
+            self._check_count(len(tables))
         if self._curr.token_type is TokenType.L_PAREN:
             raise self._error(
                 "a list of columns after INSERT INTO is not supported",
@@ -99,8 +112,15 @@ class Grammar(ExpressionGrammar):
                 code="unsupported",
                 hint="name the columns in the SELECT with AS",
             )
-        query = self._query("SELECT or FOREACH")
-        return mark(exp.Insert(this=table, expression=query), first, self._prev)
+        query = self._query("',', SELECT or FOREACH")
+        insert = exp.Insert(this=tables[0], expression=query)
+        if len(tables) > 1:
+            insert.set(MORE_SINKS_ARG, tables[1:])
+        return mark(insert, first, self._prev)
+
+    def _sink(self) -> exp.Table:
+        token = self._curr
+        return mark(exp.Table(this=self._name("the name of a sink")), token, token)
 
     def _query(self, expected: str) -> exp.Expr:
         first = self._curr

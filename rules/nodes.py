@@ -81,6 +81,9 @@ class Foreach(exp.Expression):
 FROM_ARG = "from_" if "from_" in exp.Select.arg_types else "from"
 """The name of a select's FROM among its arguments, which sqlglot has changed once."""
 
+MORE_SINKS_ARG = "more"
+"""The argument of an exp.Insert with the tables that ``INSERT INTO a, b`` names beside the first."""
+
 
 def mark(node: Node, first: Token, last: Token) -> Node:
     """Note that ``node`` was written from ``first`` to ``last``."""

@@ -69,22 +69,22 @@ class Project:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A rule's steps, from the outlet to the source."""
+    """A rule's steps, from the outlets to the source."""
 
     rule: str
-    target: str
+    targets: tuple[str, ...]
     schema: Schema
     steps: tuple[Project | Unnest | Filter | Scan, ...]
 
     def explain(self) -> str:
         """The plan as text, without a newline at the end."""
-        lines = [f"rule {self.rule}", f"insert into {self.target}"]
+        lines = [f"rule {self.rule}", f"insert into {', '.join(self.targets)}"]
         for depth, step in enumerate(self.steps, 1):
             lines += ["  " * depth + line for line in step.lines()]
         return "\n".join(lines)
 
 
-def plan(rule: str, target: str, query: Query) -> Plan:
+def plan(rule: str, targets: tuple[str, ...], query: Query) -> Plan:
     """The plan of a bound query without errors."""
     types = Types.of_query(query)
     text = Unparser(query)
@@ -101,7 +101,7 @@ def plan(rule: str, target: str, query: Query) -> Plan:
     if query.where is not None:
         steps.append(Filter(text.of(query.where)))
     steps.append(_scan(query))
-    return Plan(rule, target, Schema(names, kinds), tuple(steps))
+    return Plan(rule, targets, Schema(names, kinds), tuple(steps))
 
 
 def _scan(query: Query) -> Scan:

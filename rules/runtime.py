@@ -2,19 +2,20 @@
 
 :meth:`Engine.load` swaps one immutable snapshot of the rules between two calls of :meth:`Engine.process`. Messages
 that still carry the match of an earlier snapshot are matched again. A message that a rule fails on is counted and
-reported, and the others go on; ``process`` itself never raises for what a message holds.
+reported, and the others go on; ``process`` itself never raises for what a message holds. A rule may ask to be switched
+off after many failures in a row (``on_error = 'disable'``): it then costs a look at its flag until the next load.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Final
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Final, NamedTuple
 
 import msgspec
 
 from core.errors import HeadraceError
-from core.message import MISSING, Batch, Message, Row
+from core.message import MISSING, SYSTEM_ERRORS, Batch, Message, Row
 from core.metrics import Counter, Metrics
 from core.topic_index import TopicIndex
 from rules.compiler import CompiledRule, RuleSet
@@ -22,6 +23,7 @@ from rules.operators import EvaluationError, explained
 from rules.paths import document
 
 OnError = Callable[[str, Message, Exception], None]
+OnDisabled = Callable[[str, str], None]
 
 _MAX_COMBINATIONS: Final = 65_536
 _DECODING: Final = (msgspec.DecodeError, UnicodeError, RecursionError)
@@ -36,17 +38,52 @@ class RuleFailure(HeadraceError):
         self.code = code
 
 
-class LoadedRule:
-    """A rule in an engine: its function and its counters."""
+class Hooks(NamedTuple):
+    """Who hears of what: ``on_error(rule, message, failure)`` of messages, ``on_disabled(rule, reason)`` of rules."""
 
-    def __init__(self, rule: CompiledRule, order: int, node: str, metrics: Metrics, on_error: OnError | None) -> None:
+    on_error: OnError | None = None
+    on_disabled: OnDisabled | None = None
+
+
+class RuleCounts(NamedTuple):
+    """Messages since the start, as EMQX counts them: ``matched`` = ``passed`` + ``no_result`` + ``exception``."""
+
+    matched: int
+    passed: int
+    no_result: int
+    exception: int
+
+
+class LoadedRule:
+    """A rule in an engine: its function and its counters.
+
+    ``disabled`` says why it was switched off, None while it runs. ``loops`` are the targets that would bring its rows
+    back to the rules of this process.
+    """
+
+    def __init__(
+        self,
+        rule: CompiledRule,
+        order: int,
+        node: str,
+        metrics: Metrics,
+        hooks: Hooks,
+        loops: Collection[str] | None = None,
+    ) -> None:
         self.rule = rule
         self.name = rule.name
-        self.target = rule.target
         self.order = order
+        self.disabled: str | None = None
+        self._targets = rule.targets
+        self._open_targets = () if loops is None else tuple(name for name in rule.targets if name not in loops)
         self._schema = rule.schema
         self._run = rule.program.instantiate(node)
-        self._on_error = on_error
+        self._hooks = hooks
+        self._reports = hooks.on_error if rule.options.on_error != "ignore" else None
+        self._patience = rule.options.disable_after if rule.options.on_error == "disable" else 0
+        self._messages: Sequence[Message] = ()
+        self._place = 0
+        self._streak = 0
         self._failures = 0
         self._matched = metrics.counter(
             "headrace_rule_matched_total", "Messages whose topic matched the rule", rule=rule.name
@@ -62,30 +99,76 @@ class LoadedRule:
             rule=rule.name,
         )
 
-    def process(self, messages: Sequence[Message], hops: int) -> Batch | None:
-        """The rows of messages that match the rule, None where there are none."""
+    def process(self, messages: Sequence[Message], hops: int) -> list[Batch]:
+        """The rows of messages that match the rule, one batch per target; the batches share the list of rows."""
+        rows = self._rows(messages)
+        return [Batch(target, self.name, self._schema, rows, hops) for target in self._targets] if rows else []
+
+    def _rows(self, messages: Sequence[Message]) -> list[Row]:
         rows: list[Row] = []
         self._failures = 0
-        passed = self._run(messages, rows.append, self._fail)
+        passed = self._run(messages, rows.append, self._fail if not self._patience else self._watch(messages))
         gave_rows = len(rows) if passed is None else passed
         self._matched.value += len(messages)
         self._passed.value += gave_rows
         self._exceptions.value += self._failures
         self._no_result.value += len(messages) - gave_rows - self._failures
-        return Batch(self.target, self.name, self._schema, rows, hops) if rows else None
+        if self._patience:
+            self._judge()
+        return rows
 
-    def withhold(self, messages: Sequence[Message]) -> None:
-        """The loop guard: messages that this very rule republished run its SQL, but give no rows (emqx.md 1.9)."""
-        batch = self.process(messages, 0)
-        if batch is not None:
-            self._recursive.value += len(batch.rows)
+    def withhold(self, messages: Sequence[Message], hops: int) -> list[Batch]:
+        """The loop guard: messages that this very rule has republished run its SQL, but their rows do not go where they
+        would be republished again (emqx.md 1.9). What is told of the rule's own trouble gives it no rows at all.
+        """
+        batches: list[Batch] = []
+        for trouble in (False, True):
+            own = [message for message in messages if (message.topic == SYSTEM_ERRORS) is trouble]
+            rows = self._rows(own) if own else []
+            targets = () if trouble else self._open_targets
+            if rows and len(targets) < len(self._targets):
+                self._recursive.value += len(rows)
+            batches += [Batch(target, self.name, self._schema, rows, hops) for target in targets if rows]
+        return batches
+
+    @property
+    def counts(self) -> RuleCounts:
+        counters = (self._matched, self._passed, self._no_result, self._exceptions)
+        return RuleCounts(*(int(counter.value) for counter in counters))
 
     def _fail(self, message: Message, error: Exception) -> None:
         self._failures += 1
-        if self._on_error is not None:
-            self._on_error(self.name, message, self._failure(message, error))
+        if self._reports is not None:
+            self._reports(self.name, message, self._failure(message, error))
         elif isinstance(error, _DECODING):
             self._settle(message)
+
+    # Failures in a row
+
+    def _watch(self, messages: Sequence[Message]) -> Callable[[Message, Exception], None]:
+        self._messages = messages
+        self._place = 0
+        return self._fail_in_a_row
+
+    def _fail_in_a_row(self, message: Message, error: Exception) -> None:
+        place = self._place
+        while self._messages[place] is not message:
+            place += 1
+        self._streak = self._streak + 1 if place == self._place else 1
+        self._place = place + 1
+        if self._streak >= self._patience and self.disabled is None:
+            known = explained(error)
+            self.disabled = f"{self._streak} messages in a row failed, the last with: {known}"
+        self._fail(message, error)
+
+    def _judge(self) -> None:
+        if self._place < len(self._messages):
+            self._streak = 0
+        self._messages = ()
+        if self.disabled is not None:
+            self._patience = 0
+            if self._hooks.on_disabled is not None:
+                self._hooks.on_disabled(self.name, self.disabled)
 
     def _failure(self, message: Message, error: Exception) -> RuleFailure:
         cause = self._settle(message) if isinstance(error, _DECODING) else None
@@ -141,23 +224,41 @@ class _Snapshot:
 
 
 class Engine:
-    """Runs the loaded rules. ``on_error(rule, message, failure)`` hears of every failure (:class:`RuleFailure`)."""
+    """Runs the loaded rules. ``on_error(rule, message, failure)`` hears of every failure (:class:`RuleFailure`),
+    ``on_disabled(rule, reason)`` of rules that are switched off because they fail on everything."""
 
-    def __init__(self, metrics: Metrics, *, node: str = "headrace", on_error: OnError | None = None) -> None:
+    def __init__(
+        self,
+        metrics: Metrics,
+        *,
+        node: str = "headrace",
+        on_error: OnError | None = None,
+        on_disabled: OnDisabled | None = None,
+    ) -> None:
         self._metrics = metrics
         self._node = node
-        self._on_error = on_error
+        self._hooks = Hooks(on_error, on_disabled)
         self._snapshot = _Snapshot()
+        metrics.read(
+            "headrace_rule_enabled",
+            "1 for a rule that runs, 0 for one that was switched off because it failed on everything",
+            "gauge",
+            lambda: [((rule.name,), int(rule.disabled is None)) for rule in self.rules],
+            ("rule",),
+        )
 
     @property
     def rules(self) -> Rules:
         return self._snapshot.rules
 
-    def load(self, rules: RuleSet) -> None:
-        """Replace all rules; the caller clears the match cache. Disabled rules are left out."""
+    def load(self, rules: RuleSet, loops: Collection[str] | None = None) -> None:
+        """Replace all rules; the caller clears the match cache. Disabled rules are left out.
+
+        ``loops`` are the targets that bring rows back as messages of this process; None: any of them may.
+        """
         enabled = [rule for rule in rules.rules if rule.options.enabled]
         self._snapshot = _Snapshot(
-            LoadedRule(rule, order, self._node, self._metrics, self._on_error) for order, rule in enumerate(enabled)
+            LoadedRule(rule, order, self._node, self._metrics, self._hooks, loops) for order, rule in enumerate(enabled)
         )
 
     def rules_for(self, topic: str) -> Rules:
@@ -165,7 +266,7 @@ class Engine:
         return self._snapshot.match(topic)
 
     def process(self, messages: Sequence[Message], now: int) -> list[Batch]:
-        """The batches that these messages give, rule by rule; each rule sees its messages in their order.
+        """The batches that these messages give, rule by rule and target by target; a rule sees its messages in order.
 
         Messages that rules have republished come in batches of their own, by the number of their hops.
         """
@@ -173,16 +274,15 @@ class Engine:
         groups = self._group(messages)
         batches: list[Batch] = []
         for rule, hops, own in _per_rule(groups, messages, self._rules_of):
-            if hops:
-                looped = [message for message in own if message.publisher.rule == rule.name]
-                if looped:
-                    rule.withhold(looped)
-                    own = [message for message in own if message.publisher.rule != rule.name]  # noqa: PLW2901
-                    if not own:
-                        continue
-            batch = rule.process(own, hops)
-            if batch is not None:
-                batches.append(batch)
+            if rule.disabled is not None:
+                continue
+            looped = [message for message in own if message.publisher.rule == rule.name] if hops else None
+            if looped:
+                batches += rule.withhold(looped, hops)
+                own = [message for message in own if message.publisher.rule != rule.name]  # noqa: PLW2901
+                if not own or rule.disabled is not None:
+                    continue
+            batches += rule.process(own, hops)
         return batches
 
     def advance(self, now: int) -> list[Batch]:

@@ -77,6 +77,9 @@ class Sink(ABC):
     connection_required: ClassVar[bool] = True
     max_in_flight: int = 1
     """How many ``write`` calls may run at a time; an instance may lower it. With 1, rows of a rule stay in order."""
+    republishes: bool = False
+    """Whether rows come back to the rules, through ``SinkContext.publish``; an instance may say so. A rule's rows from
+    messages that it has itself republished do not come to such a sink."""
 
     def __init__(self, config: Any, context: SinkContext) -> None:
         self.config = config

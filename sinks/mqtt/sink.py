@@ -42,6 +42,7 @@ class MqttSink(Sink):
                 raise ConfigError("MQTT 3.1.1 has no properties", path="mqtt_properties", hint='version = "5" has')
         elif context.publish is None:
             raise ConfigError("the mqtt sink republishes into the own broker, and there is none here")
+        self.republishes = self._connection is None
 
     async def open(self) -> None:
         if self._connection is not None:

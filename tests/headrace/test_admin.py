@@ -31,8 +31,9 @@ async def test_the_paths() -> None:
     components = {"listeners": listeners, "sinks.meter": meter, "connections.db": Component(state="down")}
     metrics = Metrics()
     metrics.counter("headrace_test_total", "A test", kind="x").value += 3
+    pages = {"config": lambda: {"inbox": {"linger": "5ms"}}, "errors": lambda: [{"rule": "r"}]}
     server = AdminServer(
-        build(metrics, lambda: components, lambda: {"inbox": {"linger": "5ms"}}, lambda: [{"rule": "r"}], "1.2.3"),
+        build(metrics, lambda: components, pages, "1.2.3"),
         Bind("127.0.0.1", 0),
     )
     server.start()
@@ -82,13 +83,13 @@ async def test_a_port_in_use_is_one_clear_error() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(ConfigError) as caught:
-            AdminServer(build(Metrics(), dict, dict, list, "0"), Bind("127.0.0.1", port))
+            AdminServer(build(Metrics(), dict, {}, "0"), Bind("127.0.0.1", port))
     assert str(caught.value) == f"admin.bind: cannot listen on 127.0.0.1:{port}: Address already in use"
 
 
 async def test_an_address_that_is_not_ours() -> None:
     with pytest.raises(ConfigError, match=r"cannot listen on 192\.0\.2\.1:0"):
-        AdminServer(build(Metrics(), dict, dict, list, "0"), Bind("192.0.2.1", 0))
+        AdminServer(build(Metrics(), dict, {}, "0"), Bind("192.0.2.1", 0))
 
 
 def test_the_exposition_is_what_prometheus_parses() -> None:

@@ -6,8 +6,9 @@ import pytest
 
 from core.errors import RuleError
 from core.message import Schema, Type
-from rules.compiler import RuleOptions, RuleSource, compile_rules
+from rules.compiler import RuleSource, compile_rules
 from rules.diagnostics import CODES
+from rules.options import RuleOptions
 
 
 def test_names_come_from_file_and_target_and_survive_edits() -> None:
@@ -23,7 +24,7 @@ def test_names_come_from_file_and_target_and_survive_edits() -> None:
 def test_a_rule_knows_its_source() -> None:
     sql = 'CREATE RULE r WITH (description = \'why\', enabled = false) AS INSERT INTO a SELECT topic FROM "t/#", "u"'
     [rule] = compile_rules([RuleSource("x.sql", f"\n{sql};")]).rules
-    assert (rule.name, rule.target, rule.filters, rule.line) == ("r", "a", ("t/#", "u"), 2)
+    assert (rule.name, rule.targets, rule.filters, rule.line) == ("r", ("a",), ("t/#", "u"), 2)
     assert rule.sql == sql
     assert rule.options == RuleOptions(enabled=False, description="why")
     assert rule.schema == Schema(("topic",), (Type.TEXT,))
@@ -36,6 +37,22 @@ def test_schemas_of_a_target() -> None:
     rules = compile_rules([RuleSource("x.sql", text)])
     assert [schema.names for schema in rules.schemas_for("a")] == [("topic",), ("qos",)]
     assert rules.schemas_for("b") == []
+
+
+def test_a_rule_with_several_targets() -> None:
+    sources = [RuleSource("x.sql", 'INSERT INTO a, b SELECT topic FROM "t"; INSERT INTO a SELECT qos FROM "t";')]
+    rules = compile_rules(sources, ["a", "b"])
+    assert [(rule.name, rule.targets) for rule in rules.rules] == [("x.a", ("a", "b")), ("x.a.2", ("a",))]
+    assert [schema.names for schema in rules.schemas_for("a")] == [("topic",), ("qos",)]
+    assert [schema.names for schema in rules.schemas_for("b")] == [("topic",)]
+
+
+@pytest.mark.parametrize("tags", ["'a, b,,a'", "['a', ' b']", "['b', 'a', 'b']"])
+def test_tags_are_a_text_or_a_list(tags: str) -> None:
+    sql = f"CREATE RULE r WITH (tags = {tags}, on_error = 'disable', disable_after = 7) AS INSERT INTO a SELECT 1 AS n"
+    [rule] = compile_rules([RuleSource("x.sql", f'{sql} FROM "t"')]).rules
+    assert sorted(rule.options.tags) == ["a", "b"]
+    assert (rule.options.on_error, rule.options.disable_after) == ("disable", 7)
 
 
 def test_all_errors_of_all_files_at_once() -> None:

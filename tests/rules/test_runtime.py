@@ -10,7 +10,7 @@ import pytest
 
 from core.errors import RuleError
 from core.matching import MatchCache
-from core.message import MISSING, Batch, Message, Publisher, Type
+from core.message import MISSING, SYSTEM_ERRORS, Batch, Message, Publisher, Type
 from core.metrics import Metrics
 from rules import paths
 from rules.codegen import program
@@ -32,7 +32,10 @@ class Service:
     def __init__(self, sql: str) -> None:
         self.metrics = Metrics()
         self.failures: list[tuple[str, str, str, str]] = []
-        self.engine = Engine(self.metrics, node="n1", on_error=self._failed)
+        self.disabled: list[tuple[str, str]] = []
+        self.engine = Engine(
+            self.metrics, node="n1", on_error=self._failed, on_disabled=lambda *rule: self.disabled.append(rule)
+        )
         self.matches = MatchCache(lambda _topic: (), self.engine.rules_for)
         self.load(sql)
 
@@ -55,7 +58,7 @@ class Service:
         found: dict[tuple[str, ...], float] = {}
         for family in self.metrics.collect():
             for labels, value in family.samples:
-                if value:
+                if value and family.kind == "counter":
                     name = family.name.removeprefix("headrace_rule_").removesuffix("_total")
                     found[name, *labels] = value  # type: ignore[assignment]
         return found
@@ -259,6 +262,86 @@ def test_loop_guard() -> None:
     ]
     assert service.counts()[("recursive_republish", "r1")] == 1
     assert service.counts()[("matched", "r1")] == 3
+
+
+def test_the_loop_guard_holds_back_only_what_would_be_republished_again() -> None:
+    service = Service('CREATE RULE r AS INSERT INTO topic, database SELECT topic FROM "t"')
+    service.engine.load(compiled('CREATE RULE r AS INSERT INTO topic, database SELECT topic FROM "t"'), {"topic"})
+    service.matches.clear()
+    own = Publisher("r", rule="r", hops=1)
+    batches = service.process(service.message("t"), service.message("t", publisher=own))
+    assert [(batch.target, batch.hops) for batch in batches] == [("topic", 0), ("database", 0), ("database", 1)]
+    assert service.counts() == {("matched", "r"): 2, ("passed", "r"): 2, ("recursive_republish", "r"): 1}
+
+
+def test_a_rule_never_sees_its_own_trouble_whatever_its_target() -> None:
+    service = Service("")
+    service.engine.load(compiled("CREATE RULE r AS INSERT INTO database SELECT reason FROM system.errors"), ())
+    own = Publisher("", rule="r", hops=1)
+    columns = {"kind": "rejected", "sink": "s", "rule": "r", "reason": "full", "row": {}}
+    assert service.process(Message(SYSTEM_ERRORS, b"", publisher=own, columns=columns)) == []
+    assert service.counts()[("recursive_republish", "r")] == 1
+
+
+def test_rows_for_several_targets_are_computed_once() -> None:
+    service = Service('CREATE RULE r AS INSERT INTO a, b SELECT payload.n AS n FROM "t"')
+    first, second = service.process(*(service.message("t", f'{{"n": {n}}}') for n in range(3)))
+    assert (first.target, second.target) == ("a", "b")
+    assert first.rows == [(0,), (1,), (2,)]
+    assert first.rows is second.rows
+    assert service.counts() == {("matched", "r"): 3, ("passed", "r"): 3}
+
+
+def failing(*payloads: str, options: str) -> Service:
+    """A service whose rule has seen these payloads, one call a list of bytes; ``0`` fails, ``x`` is no row."""
+    service = Service(
+        f"CREATE RULE r WITH ({options}) AS INSERT INTO o SELECT 1 / int(payload) AS x FROM \"t\" WHERE payload != '9'"
+    )
+    for payload in payloads:
+        service.process(*(service.message("t", byte) for byte in payload))
+    return service
+
+
+def test_failures_may_be_ignored_and_are_counted_all_the_same() -> None:
+    service = failing("0100", options="on_error = 'ignore'")
+    assert service.failures == []
+    assert service.counts()[("failed", "r", "exception")] == 3
+
+
+@pytest.mark.parametrize(
+    ("payloads", "runs"),
+    [
+        (["000"], False),
+        (["0", "0", "0"], False),
+        (["1100", "0"], False),
+        (["001", "00"], True),
+        (["00", "1", "00"], True),
+        (["0090", "0"], True),  # no row is no failure
+        (["0010", "00"], False),
+    ],
+)
+def test_a_rule_that_fails_on_everything_may_switch_itself_off(payloads: list[str], *, runs: bool) -> None:
+    service = failing(*payloads, options="on_error = 'disable', disable_after = 3")
+    [rule] = service.engine.rules
+    assert (rule.disabled is None) is runs
+    assert len(service.failures) == sum(payload.count("0") for payload in payloads)
+    before = rule.counts
+    assert len(service.process(service.message("t", "1"))) == runs
+    assert (rule.counts != before) is runs
+    if not runs:
+        [(name, reason)] = service.disabled
+        assert name == "r"
+        assert reason == "3 messages in a row failed, the last with: division by zero"
+        service.load('CREATE RULE r AS INSERT INTO o SELECT 1 / int(payload) AS x FROM "t"')
+        assert service.process(service.message("t", "1")) != []
+
+
+def test_a_rule_is_switched_off_once_though_the_batch_goes_on() -> None:
+    service = failing("0" * 10, options="on_error = 'disable', disable_after = 3")
+    assert service.engine.rules[0].counts.exception == 10
+    assert len(service.disabled) == 1
+    [gauge] = [family for family in service.metrics.collect() if family.name == "headrace_rule_enabled"]
+    assert [(sample.labels, sample.value) for sample in gauge.samples] == [(("r",), 0)]
 
 
 def test_hops_are_kept_apart() -> None:

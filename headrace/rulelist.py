@@ -1,0 +1,67 @@
+"""The rules as the admin server lists them: what each is, where it reads and writes, what it has counted.
+
+Pure: it reads what the compiler and the engine know. Sinks have their own counters in the metrics.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Literal
+
+import msgspec
+
+from core.message import SYSTEM_ERRORS
+from rules.compiler import CompiledRule, RuleSet
+from rules.runtime import LoadedRule
+
+RuleState = Literal["running", "disabled", "failed"]
+
+
+class ListedRule(msgspec.Struct, frozen=True, kw_only=True):
+    """One rule. ``state``: ``disabled`` by ``enabled = false``, ``failed`` by ``on_error = 'disable'`` and why."""
+
+    name: str
+    state: RuleState
+    reason: str | None
+    description: str
+    tags: tuple[str, ...]
+    on_error: str
+    filters: tuple[str, ...]
+    targets: tuple[str, ...]
+    columns: dict[str, str]
+    file: str
+    line: int
+    sql: str
+    matched: int = 0
+    passed: int = 0
+    failed: dict[str, int] = {}
+
+
+def rule_list(rules: RuleSet, loaded: Iterable[LoadedRule]) -> list[ListedRule]:
+    """All rules in the order of their files and lines."""
+    running = {rule.name: rule for rule in loaded}
+    return [_listed(rule, running.get(rule.name)) for rule in rules.rules]
+
+
+def _listed(rule: CompiledRule, loaded: LoadedRule | None) -> ListedRule:
+    counted: dict[str, Any] = {}
+    if loaded is not None:
+        counts = loaded.counts
+        failed = {"no_result": counts.no_result, "exception": counts.exception}
+        counted = {"matched": counts.matched, "passed": counts.passed, "failed": failed}
+    reason = None if loaded is None else loaded.disabled
+    return ListedRule(
+        name=rule.name,
+        state="disabled" if loaded is None else "running" if reason is None else "failed",
+        reason=reason,
+        description=rule.options.description,
+        tags=rule.options.tags,
+        on_error=rule.options.on_error,
+        filters=tuple("system.errors" if name == SYSTEM_ERRORS else name for name in rule.filters),
+        targets=rule.targets,
+        columns={name: kind.value for name, kind in zip(rule.schema.names, rule.schema.types, strict=True)},
+        file=rule.path,
+        line=rule.line,
+        sql=rule.sql,
+        **counted,
+    )
