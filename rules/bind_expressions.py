@@ -311,7 +311,8 @@ def _folded(call: Call) -> Expr:
         value = call.function.call(*(argument.value for argument in call.arguments if isinstance(argument, Const)))
     except (HeadraceError, ArithmeticError, ValueError, TypeError):
         return call
-    kind = call.function.result if call.function.result in TEMPORAL else _PLAIN.get(type(value))
+    result = call.function.result_of(len(call.arguments))
+    kind = result if result in TEMPORAL else _PLAIN.get(type(value))
     small = (
         math.isfinite(value)
         if isinstance(value, float)
@@ -336,6 +337,7 @@ _METHODS: Final[dict[type[exp.Expr], _Method]] = {
     exp.Bracket: ExpressionBinder._path,
     Range: ExpressionBinder._range,
     exp.Array: ExpressionBinder._array,
+    nodes.ObjectLiteral: ExpressionBinder._object_literal,
     exp.DPipe: ExpressionBinder._concat,
     exp.Neg: ExpressionBinder._negate,
     exp.Not: ExpressionBinder._not,

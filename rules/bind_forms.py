@@ -1,4 +1,4 @@
-"""SQL forms that look like calls: COALESCE, NULLIF, GREATEST and LEAST, now(), date_trunc with a zone.
+"""SQL forms that look like calls: COALESCE, NULLIF, GREATEST and LEAST, now(), OBJECT, date_trunc with a zone.
 
 A function of the table always comes first where its name is written exactly so. ``coalesce`` is EMQX's function, which
 keeps JSON's null: in lower case and with one or two arguments it stays that; otherwise it is SQL's.
@@ -16,7 +16,7 @@ from core.message import Type
 from rules.bind_typed import TypedBinder
 from rules.functions import FunctionTable
 from rules.nodes import span_of
-from rules.tree import UNDEFINED, Coalesce, Const, Distinct, Expr, Extreme, NullIf, Received
+from rules.tree import UNDEFINED, Coalesce, Const, Distinct, Expr, Extreme, ListOf, NullIf, ObjectOf, Received
 
 _EMQX_COALESCE: Final = "coalesce"
 
@@ -64,6 +64,25 @@ class FormBinder(TypedBinder):
     def _distinct(self, tree: exp.Expr) -> Expr:
         return Distinct(*self._unified((self.expression(tree.this), self.expression(tree.expression)), "compared with"))
 
+    def _object_literal(self, tree: exp.Expr) -> Expr:
+        keys = [self.expression(key) for key in tree.args.get("keys") or ()]
+        return ObjectOf(tuple(zip(keys, map(self._plain, self._operands(tree)), strict=True)))
+
+    def _object_call(self, tree: exp.Expr) -> Expr:
+        """``OBJECT('a', x, 'b', y)``."""
+        operands = self._operands(tree)
+        if len(operands) % 2:
+            return self._takes(tree, "pairs of a key and a value")
+        entries = tuple(zip(operands[::2], map(self._plain, operands[1::2]), strict=True))
+        for key, _ in entries:
+            kind = self._types.declared(key)
+            if kind not in (Type.TEXT, Type.ANY):
+                self._wrong(f"the key of an object is a text, not {self._label(key)}", key.span, label=self._label(key))
+        return ObjectOf(entries)
+
+    def _array_call(self, tree: exp.Expr) -> Expr:
+        return ListOf(tuple(map(self._plain, self._operands(tree))))
+
     def _now(self, tree: exp.Expr) -> Expr:
         return self._takes(tree, "no arguments") if tree.expressions else Received()
 
@@ -83,6 +102,9 @@ FORMS: Final[Mapping[str, Form]] = MappingProxyType(
         "greatest": FormBinder._extreme,
         "least": FormBinder._extreme,
         "now": FormBinder._now,
+        "object": FormBinder._object_call,
+        "json_build_object": FormBinder._object_call,
+        "json_build_array": FormBinder._array_call,
     }
 )
 """By their names in lower case."""

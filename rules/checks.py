@@ -108,12 +108,8 @@ def _check_call(call: Call, types: Types, problems: Problems) -> None:
 
 def signature(call: Call) -> tuple[Parameter, ...]:
     """The form of the function that takes as many arguments; empty where it does not say."""
-    count = len(call.arguments)
-    for form in call.function.signatures:
-        least = sum(not (parameter.optional or parameter.repeated) for parameter in form)
-        if least <= count and (count <= len(form) or any(parameter.repeated for parameter in form)):
-            return form
-    return ()
+    form = call.function.form(len(call.arguments))
+    return call.function.signatures[form] if form >= 0 else ()
 
 
 def wanted(parameter: Parameter) -> str:

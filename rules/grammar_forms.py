@@ -1,4 +1,4 @@
-"""What SQL writes in ways of its own beside plain calls: types, CAST, literals of time, EXTRACT.
+"""What SQL writes in ways of its own beside plain calls: types, CAST, literals of time, EXTRACT, objects, TRIM.
 
 A word begins a form only where what follows can mean nothing else in EMQX's grammar (``INTERVAL '1 day'``,
 ``EXTRACT(hour FROM``), so that all of these words stay names.
@@ -6,6 +6,7 @@ A word begins a form only where what follows can mean nothing else in EMQX's gra
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import MappingProxyType
 from typing import Final
 
@@ -13,8 +14,8 @@ from sqlglot import Token, TokenType, exp
 
 from rules.functions.decimals import MAX_PRECISION
 from rules.functions.intervals import UNIT_NAMES, unit_of
-from rules.grammar_base import BaseGrammar
-from rules.nodes import AtTimeZone, Extract, IntervalLiteral, TimestampLiteral, TypeName, mark
+from rules.grammar_base import WORD_TOKENS, BaseGrammar
+from rules.nodes import AtTimeZone, Extract, IntervalLiteral, ObjectLiteral, TimestampLiteral, TypeName, mark
 
 _TYPES: Final = MappingProxyType(
     {
@@ -46,6 +47,10 @@ _TYPES: Final = MappingProxyType(
 _HINT: Final = "types are BOOLEAN, BIGINT, DOUBLE, DECIMAL, TEXT, BYTES, TIMESTAMP, INTERVAL, ARRAY and OBJECT"
 
 
+_OPERANDS: Final = frozenset({TokenType.STRING, TokenType.VAR, TokenType.IDENTIFIER, TokenType.FROM})
+_TRIMS: Final = MappingProxyType({"BOTH": "trim", "LEADING": "ltrim", "TRAILING": "rtrim"})
+
+
 class FormGrammar(BaseGrammar):
     """Productions of forms; ``_form`` tries them all."""
 
@@ -58,6 +63,9 @@ class FormGrammar(BaseGrammar):
         if following.token_type is TokenType.L_PAREN:
             if word == "CAST" or word == "TRY_CAST":
                 return self._cast(exp.Cast if word == "CAST" else exp.TryCast)
+            special = _CALLS.get(word)
+            if special is not None:
+                return special(self)
             behind = self._ahead(3)
             if word == "EXTRACT" and behind is not None and behind.token_type is TokenType.FROM:
                 return self._extract()
@@ -70,6 +78,81 @@ class FormGrammar(BaseGrammar):
             self._advance()
             return mark(TimestampLiteral(this=self._literal("a text")), first, self._prev)
         return None
+
+    # Calls with words among their arguments
+
+    def _called(self, name: str, arguments: list[exp.Expr], first: Token) -> exp.Expr:
+        while self._match(TokenType.COMMA):
+            arguments.append(self._condition())
+            self._check_count(len(arguments))
+        self._expect(TokenType.R_PAREN, "',' or ')'")
+        return mark(exp.Anonymous(this=name, expressions=arguments), first, self._prev)
+
+    def _first_argument(self) -> list[exp.Expr]:
+        """Step into a call; its first argument, none where it has none."""
+        self._advance(2)
+        return [] if self._curr.token_type in (TokenType.R_PAREN, TokenType.FROM) else [self._condition()]
+
+    def _substring(self) -> exp.Expr:
+        """``substring(x FROM start FOR count)``, or a plain call."""
+        first = self._curr
+        arguments = self._first_argument()
+        if self._match(TokenType.FROM):
+            arguments.append(self._condition())
+            if self._word("FOR"):
+                arguments.append(self._condition())
+        elif self._word("FOR"):
+            arguments += [mark(exp.Literal.number(1), first, first), self._condition()]
+        return self._called(first.text, arguments, first)
+
+    def _trim(self) -> exp.Expr:
+        """``trim(BOTH 'x' FROM text)``, LEADING or TRAILING, or a plain call."""
+        first = self._curr
+        name = first.text
+        side = self._ahead(2)
+        if side is not None and self._is_word(side, *_TRIMS) and self._begins_operand(self._ahead(3)):
+            name = _TRIMS[side.text.upper()]
+            self._advance()
+        characters = self._first_argument()
+        if name is not first.text or self._curr.token_type is TokenType.FROM:
+            self._expect(TokenType.FROM, "FROM")
+            return self._called(name.lower(), [self._condition(), *characters], first)
+        return self._called(name, characters, first)
+
+    @staticmethod
+    def _begins_operand(token: Token | None) -> bool:
+        return token is not None and token.token_type in _OPERANDS
+
+    def _position(self) -> exp.Expr:
+        """``position(wanted IN text)``."""
+        first = self._curr
+        self._advance(2)
+        wanted = self._concatenation()
+        self._expect(TokenType.IN, "IN")
+        return self._called("strpos", [self._concatenation(), wanted], first)
+
+    def _object(self, first: Token) -> exp.Expr:
+        """What follows ``{``."""
+        keys: list[exp.Expr] = []
+        values: list[exp.Expr] = []
+        if not self._match(TokenType.R_BRACE):
+            while True:
+                keys.append(self._key())
+                self._expect(TokenType.COLON, "':'")
+                values.append(self._condition())
+                self._check_count(len(keys))
+                if not self._match(TokenType.COMMA):
+                    break
+            self._expect(TokenType.R_BRACE, "',' or '}'")
+        return mark(ObjectLiteral(keys=keys, expressions=values), first, self._prev)
+
+    def _key(self) -> exp.Expr:
+        token = self._curr
+        named = token.token_type in WORD_TOKENS or token.token_type is TokenType.IDENTIFIER
+        if not named and token.token_type is not TokenType.STRING:
+            raise self._unexpected("a key, such as 'name'")
+        self._advance()
+        return mark(exp.Literal.string(token.text), token, token)
 
     # Types and casts
 
@@ -172,3 +255,12 @@ class FormGrammar(BaseGrammar):
         if self._curr.token_type is not TokenType.STRING:
             raise self._unexpected("the name of a time zone, such as 'Europe/Berlin'")
         return mark(AtTimeZone(this=node, zone=self._literal("a text")), first, self._prev)
+
+
+_CALLS: Final[MappingProxyType[str, Callable[[FormGrammar], exp.Expr]]] = MappingProxyType(
+    {
+        "SUBSTRING": FormGrammar._substring,
+        "TRIM": FormGrammar._trim,
+        "POSITION": FormGrammar._position,
+    }
+)

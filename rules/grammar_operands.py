@@ -29,6 +29,11 @@ class OperandGrammar(FormGrammar):
             return self._steps(mark(inner, first, self._prev), first, ranges=True)
         if self._match(TokenType.L_BRACKET):
             return self._list_or_range(first)
+        if self._match(TokenType.L_BRACE):
+            return self._steps(self._object(first), first, ranges=True)
+        if self._is_word(first, "ARRAY") and first.text != "array" and self._next.token_type is TokenType.L_BRACKET:
+            self._advance(2)  # "array[1]" is EMQX's index into what is called so
+            return self._steps(self._list_or_range(first), first, ranges=True)
         if self._match(TokenType.CASE):
             return self._case(first)
         if self._next.token_type is TokenType.L_PAREN and token_type in (TokenType.DIV, TokenType.MOD):

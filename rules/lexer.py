@@ -66,6 +66,9 @@ _OPERATORS: Final = MappingProxyType(
         ",": TokenType.COMMA,
         ".": TokenType.DOT,
         ";": TokenType.SEMICOLON,
+        "{": TokenType.L_BRACE,
+        "}": TokenType.R_BRACE,
+        ":": TokenType.COLON,
     }
 )
 

@@ -52,6 +52,12 @@ class AtTimeZone(exp.Expression):
     arg_types: ClassVar[dict[str, bool]] = {"this": True, "zone": True}
 
 
+class ObjectLiteral(exp.Expression):
+    """``{'key': value, ...}``: as many keys as values."""
+
+    arg_types: ClassVar[dict[str, bool]] = {"keys": False, "expressions": False}
+
+
 class IsDistinct(exp.Expression, exp.Binary, exp.Predicate):
     """``this IS DISTINCT FROM expression``."""
 

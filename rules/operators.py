@@ -16,10 +16,11 @@ from functools import lru_cache
 from typing import Any, Final
 
 from core.errors import HeadraceError, TopicError
-from core.message import MISSING, Missing
+from core.message import MISSING
 from core.topics import matches, validate_filter
 from rules.functions.base import FunctionError, Refusal, shown
 from rules.functions.decimals import EXACT, QUOTIENT
+from rules.functions.ordering import atom_text, bytes_of, is_number, sign, term_order
 from rules.functions.values import canonical, same, text_of
 from rules.functions.values import equal as equal_values
 
@@ -58,10 +59,6 @@ def explained(error: Exception) -> EvaluationError:
 # Arithmetic
 
 
-def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) or isinstance(value, Decimal)
-
-
 def _operand_error(operator: str, one: Any, two: Any) -> EvaluationError:
     return EvaluationError("bad_operand", f"no result for {shown(one)} {operator} {shown(two)}")
 
@@ -74,7 +71,7 @@ def _finite(value: Any) -> Any:
 
 def _numbers(operator: str, one: Any, two: Any) -> tuple[Any, Any]:
     """Two numbers that Python can join: a DECIMAL beside a float becomes one, an integer beside it stays."""
-    if not (_is_number(one) and _is_number(two)):
+    if not (is_number(one) and is_number(two)):
         raise _operand_error(operator, one, two)
     if type(one) is float and isinstance(two, Decimal):
         return one, float(two)
@@ -135,7 +132,7 @@ def modulo(one: Any, two: Any) -> int:
 
 
 def negate(value: Any) -> Any:
-    if not _is_number(value):
+    if not is_number(value):
         raise EvaluationError("bad_operand", f"no negative of {shown(value)}")
     return EXACT.minus(value) if isinstance(value, Decimal) else -value
 
@@ -155,7 +152,7 @@ def _scaled(operator: str, interval: Any, number: Any) -> Any:
     for value in (interval, number):
         if value is None or value is MISSING:
             return value
-    if not _is_number(number):
+    if not is_number(number):
         raise _operand_error(operator, interval, number)
     return round(interval * number if operator == "*" else interval / number)
 
@@ -193,59 +190,6 @@ def parse_number(text: str | bytes) -> int | float | None:
     return float(text) if _FLOAT(text) else None
 
 
-def _atom(value: Any) -> str:
-    return "undefined" if value is MISSING else "null" if value is None else "true" if value else "false"
-
-
-def _bytes(value: str | bytes) -> bytes:
-    return value.encode(errors="surrogatepass") if isinstance(value, str) else value
-
-
-def _sign(one: Any, two: Any) -> int:
-    return int(one > two) - int(one < two)
-
-
-def _rank(value: Any) -> int:
-    if _is_number(value):
-        return 0
-    if value is None or isinstance(value, bool | Missing):
-        return 1
-    if isinstance(value, dict):
-        return 2
-    return 3 if isinstance(value, list) else 4
-
-
-def term_order(one: Any, two: Any) -> int:
-    """-1, 0 or 1 by Erlang's order of terms: number < boolean and null < map < list < string."""
-    rank, other = _rank(one), _rank(two)
-    if rank != other:
-        return _sign(rank, other)
-    if rank == 0:
-        if isinstance(one, Decimal) is not isinstance(two, Decimal) and float in (type(one), type(two)):
-            return _sign(float(one), float(two))  # 0.1 is 0.1, whichever of the two is exact
-        return _sign(one, two)
-    if rank == 1:
-        return _sign(_atom(one), _atom(two))
-    if rank == 4:
-        return _sign(_bytes(one), _bytes(two))
-    if rank == 3:
-        return _sequence_order(one, two) or _sign(len(one), len(two))
-    keys, others = sorted(one), sorted(two)
-    return (
-        _sign(len(one), len(two))
-        or _sequence_order(keys, others)
-        or _sequence_order([one[key] for key in keys], [two[key] for key in others])
-    )
-
-
-def _sequence_order(ones: Sequence[Any], twos: Sequence[Any]) -> int:
-    for one, two in zip(ones, twos, strict=False):
-        order = term_order(one, two)
-        if order:
-            return order
-    return 0
-
-
 def order(one: Any, two: Any) -> int | None:
     """How EMQX compares: None where one side alone is missing, else as :func:`term_order` after conversion.
 
@@ -258,12 +202,12 @@ def order(one: Any, two: Any) -> int | None:
             reverse = order(two, one)
             return None if reverse is None else -reverse
         if one is None or isinstance(one, bool):
-            return _sign(_atom(one).encode(), _bytes(two))
-        if _is_number(one):
+            return sign(atom_text(one).encode(), bytes_of(two))
+        if is_number(one):
             number = parse_number(two)
             if number is None:
                 raise EvaluationError("not_a_number", f"{shown(one)} cannot be compared with {shown(two)}")
-            return _sign(one, number)
+            return sign(one, number)
     return term_order(one, two)
 
 

@@ -147,6 +147,14 @@ def put(value: Any, steps: Sequence[Any], item: Any) -> Any:
     return [*value[:place], put(value[place], rest, item), *value[place + 1 :]]
 
 
+def object_of(entries: Sequence[tuple[Any, Any]]) -> dict[str, Any]:
+    """An object of pairs; EvaluationError where a key is no text."""
+    for name, _ in entries:
+        if not isinstance(name, str):
+            raise EvaluationError("bad_operand", f"the key of an object is a text, not {shown(name)}")
+    return dict(entries)
+
+
 def as_list(value: Any) -> list[Any]:
     """The elements that FOREACH visits: none where the value is no list."""
     return value if type(value) is list else []

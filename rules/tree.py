@@ -128,6 +128,13 @@ class ListOf(Expr):
 
 
 @dataclass(frozen=True, slots=True)
+class ObjectOf(Expr):
+    """An object of pairs of a key and a value; the last of equal keys counts, and a key must be a text."""
+
+    entries: tuple[tuple[Expr, Expr], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Append(Expr):
     """The step ``[-0]`` of a path alias."""
 

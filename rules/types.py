@@ -40,6 +40,7 @@ from rules.tree import (
     Negate,
     Not,
     NullIf,
+    ObjectOf,
     Or,
     Put,
     Query,
@@ -211,7 +212,12 @@ class Types:
         return Static(left.type, certain=False, declared=left.fixed)
 
     def _call(self, expr: Call) -> Static:
-        return Static(expr.function.result, certain=False, declared=expr.function.result is not Type.ANY)
+        result = expr.function.result_of(len(expr.arguments))
+        return Static(result, certain=False, declared=result is not Type.ANY)
+
+    def _like(self, expr: Like) -> Static:
+        texts = self.certainly(expr.operand, Type.TEXT) and self.certainly(expr.pattern, Type.TEXT)
+        return Static(Type.BOOLEAN, certain=texts, declared=True)
 
     def _extract(self, expr: Extract) -> Static:
         whole = expr.field in WHOLE_FIELDS
@@ -248,7 +254,8 @@ _RULES: Final[dict[type[Expr], Callable[[Types, Any], Static]]] = {
     Slice: _always(Static(Type.ARRAY, certain=True)),
     IntegerRange: _always(Static(Type.ARRAY, certain=True)),
     ListOf: _always(Static(Type.ARRAY, certain=True)),
+    ObjectOf: _always(Static(Type.OBJECT, certain=True)),
     Put: _always(Static(Type.OBJECT, certain=False)),
-    Like: _always(Static(Type.BOOLEAN, certain=False, declared=True)),
+    Like: Types._like,
     **dict.fromkeys((Compare, TopicMatches, In, IsNull, IsBoolean, Distinct, And, Or, Not), _always(_BOOLEAN)),
 }

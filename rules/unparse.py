@@ -41,6 +41,7 @@ from rules.tree import (
     Negate,
     Not,
     NullIf,
+    ObjectOf,
     Opened,
     Or,
     Put,
@@ -91,6 +92,9 @@ class Unparser:
         if isinstance(value, bool):
             return "true" if value else "false"
         return f"'{value}'" if isinstance(value, str) else repr(value)
+
+    def _object_of(self, expr: ObjectOf) -> str:
+        return f"{{{', '.join(f'{self.of(key)}: {self.of(value)}' for key, value in expr.entries)}}}"
 
     def _ref(self, expr: Ref) -> str:
         name = self._names.get(expr.index)
@@ -152,6 +156,7 @@ _TEXT: Final[dict[type[Expr], Callable[[Unparser, Any], str]]] = {
     Slice: Unparser._slice,
     IntegerRange: lambda text, expr: f"[{text.of(expr.first)}..{text.of(expr.last)}]",
     ListOf: lambda text, expr: f"[{text._list(expr.items)}]",
+    ObjectOf: Unparser._object_of,
     Append: lambda _, _expr: "-0",
     Put: Unparser._put,
     Arithmetic: lambda text, expr: text._binary(expr.operator, expr.left, expr.right),

@@ -25,6 +25,7 @@ from rules.tree import (
     Like,
     Negate,
     Not,
+    ObjectOf,
     Or,
     Put,
     Query,
@@ -132,6 +133,8 @@ class Analysis:
             return not (numbers or (types.certainly(expr.left, Type.TEXT) and types.certainly(expr.right, Type.TEXT)))
         if isinstance(expr, Arithmetic):
             return True
+        if isinstance(expr, ObjectOf):
+            return not all(isinstance(key, Const) and isinstance(key.value, str) for key, _ in expr.entries)
         return isinstance(expr, _FALLIBLE)
 
     def stays_finite(self, expr: Arithmetic) -> bool:

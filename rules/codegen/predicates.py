@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from core.message import Type
 from rules.codegen.temporal import Temporal
 from rules.codegen.values import tuple_text
 from rules.operators import like_matcher
@@ -18,6 +19,8 @@ class Predicates(Temporal):
         if isinstance(pattern, str) and not (expr.escape and pattern.endswith(expr.escape)):
             operand = self.atom(expr.operand)
             matcher = self._out.constant(like_matcher(pattern, *options), f"LIKE {pattern!a}")
+            if self._types.certainly(expr.operand, Type.TEXT):
+                return f"({matcher}({operand}) is not None)"
             slow = f"like({operand}, {self._out.constant(pattern)}, {arguments})"
             return f"({matcher}({operand}) is not None if type({operand}) is str else {slow})"
         return f"like({self.value(expr.operand)}, {self.value(expr.pattern)}, {arguments})"

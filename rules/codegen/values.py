@@ -25,6 +25,7 @@ from rules.tree import (
     Item,
     Key,
     ListOf,
+    ObjectOf,
     Opened,
     Put,
     Ref,
@@ -146,6 +147,12 @@ class Values:
 
     def _list_of(self, expr: ListOf) -> str:
         return f"[{', '.join(self.value(item) for item in expr.items)}]"
+
+    def _object_of(self, expr: ObjectOf) -> str:
+        pairs = [(self.value(key), self.value(value)) for key, value in expr.entries]
+        if all(isinstance(key, Const) and isinstance(key.value, str) for key, _ in expr.entries):
+            return f"{{{', '.join(f'{key}: {value}' for key, value in pairs)}}}"
+        return f"object_of({tuple_text([tuple_text(pair) for pair in pairs])})"
 
     def _append(self, _expr: Append) -> str:
         return self._out.constant(TAIL)

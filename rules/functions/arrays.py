@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from core.message import Type
-from rules.functions.base import Anything, Array, Category, Int, Refusal, shown
+from rules.functions.base import Anything, Array, Category, Int, Kind, Refusal, decode_text, shown
+from rules.functions.graphemes import graphemes
 from rules.functions.values import same
 
 CATEGORY = Category("arrays")
@@ -26,9 +27,19 @@ def nth(position: Int, array: Array) -> Any:
     return array[position - 1]
 
 
-@scalar(Type.BIGINT, ("length([1, 2])", 2))
-def length(array: Array) -> int:
-    """The number of items."""
+ArrayOrText = Annotated[
+    Any,
+    Kind(
+        "an array or a string",
+        frozenset({Type.ARRAY, Type.TEXT}),
+        {list: None, str: graphemes, bytes: lambda value: graphemes(decode_text(value))},
+    ),
+]
+
+
+@scalar(Type.BIGINT, ("length([1, 2])", 2), ("length('abcd')", 4))
+def length(array: ArrayOrText) -> int:
+    """The number of items, or of a string's characters; EMQX takes arrays only."""
     return len(array)
 
 

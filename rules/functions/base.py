@@ -7,8 +7,8 @@ meets a value of another type, and the registry knows arity, types and documenta
 Invariants: a registered ``call`` given as many arguments as its arity allows either returns or raises
 :class:`FunctionError`, whatever the values are. MISSING and None are refused unless the parameter is
 :data:`Anything` (EMQX's policy: ``bad_sql_function_argument``); functions that are PostgreSQL's and not EMQX's
-``propagate`` them: their result is the first such argument. Parsing, binding and folding of calls belong to the
-compiler.
+``propagate`` them: their result is the first such argument, except where a parameter is :data:`Anything`.
+Parsing, binding and folding of calls belong to the compiler.
 """
 
 from __future__ import annotations
@@ -76,7 +76,8 @@ class ScalarFunction:
     """One function as the compiler sees it.
 
     ``max_args`` None means any number. ``pure`` calls with constant arguments may be computed at compile time.
-    ``signatures`` has one tuple of parameters per form of the call; ``examples`` are pairs of a call and its
+    ``signatures`` has one tuple of parameters per form of the call, ``results`` their types;
+    ``examples`` are pairs of a call and its
     result, and the tests run them. ``propagates``: null arguments are given back.
     """
 
@@ -90,7 +91,22 @@ class ScalarFunction:
     doc: str
     examples: tuple[tuple[str, Any], ...]
     signatures: tuple[tuple[Parameter, ...], ...] = ()
+    results: tuple[Type, ...] = ()
     propagates: bool = False
+
+    def form(self, count: int) -> int:
+        """The number of the form that takes ``count`` arguments, -1 where none is declared."""
+        for number, parameters in enumerate(self.signatures):
+            least = sum(not (parameter.optional or parameter.repeated) for parameter in parameters)
+            most = None if any(parameter.repeated for parameter in parameters) else len(parameters)
+            if least <= count and (most is None or count <= most):
+                return number
+        return -1
+
+    def result_of(self, count: int) -> Type:
+        """The type of a call with ``count`` arguments."""
+        form = self.form(count)
+        return self.results[form] if 0 <= form < len(self.results) else self.result
 
 
 class FunctionTable(Mapping[str, ScalarFunction]):
@@ -221,9 +237,8 @@ def _slots(function: Callable[..., Any]) -> tuple[Slot, ...]:
     return tuple(slots)
 
 
-_Plan = tuple[Callable[[Any], Any] | None, ...]
-_PASS: Final[_Plan] = (None,)
-"""The plan of a call that gives its first null argument."""
+_Plan = tuple[Callable[[Any], Any] | None, ...] | int
+"""The conversion of each argument, or the number (from 1) of the null argument that is the result."""
 
 
 def _plan(slots: Sequence[Slot], args: Sequence[Any]) -> _Plan:
@@ -240,8 +255,12 @@ def _plan(slots: Sequence[Slot], args: Sequence[Any]) -> _Plan:
     return tuple(conversions) if any(conversions) else ()
 
 
-def _nothing(value: Any) -> bool:
-    return value is None or isinstance(value, Missing)
+def _null_argument(slots: Sequence[Slot], args: Sequence[Any]) -> int:
+    """The number of the first argument that is null where its parameter wants a value, 0 where there is none."""
+    for index, value in enumerate(args):
+        if (value is None or isinstance(value, Missing)) and slots[min(index, len(slots) - 1)].kind.accepts is not None:
+            return index + 1
+    return 0
 
 
 def checked(
@@ -267,11 +286,11 @@ def checked(
             types = tuple(map(type, args))
             plan = plans.get(types)
             if plan is None:
-                plan = _PASS if propagate and any(map(_nothing, args)) else _plan(slots, args)
+                plan = (propagate and _null_argument(slots, args)) or _plan(slots, args)
                 if len(plans) < _MAX_PLANS:
                     plans[types] = plan
-            if plan is _PASS:
-                return next(filter(_nothing, args))
+            if isinstance(plan, int):
+                return args[plan - 1]
             if plan:
                 args = tuple(
                     value if convert is None else convert(value) for convert, value in zip(plan, args, strict=True)
@@ -343,6 +362,7 @@ class Category:
             doc=inspect.getdoc(body) or "" if name == original else f"The same as `{original}`.",
             examples=examples,
             signatures=(parameters,),
+            results=(result,),
             propagates=propagate,
         )
         other = self.functions.get(name)
@@ -370,4 +390,5 @@ def _overload(one: ScalarFunction, two: ScalarFunction) -> ScalarFunction:
         doc="\n\n".join(doc for doc in (one.doc, two.doc) if doc),
         examples=one.examples + two.examples,
         signatures=one.signatures + two.signatures,
+        results=one.results + two.results,
     )

@@ -41,6 +41,7 @@ _NAMES = {
     frozenset({Type.TIMESTAMP}): "timestamp",
     frozenset({Type.INTERVAL}): "interval",
     frozenset({Type.ARRAY}): "array",
+    frozenset({Type.ARRAY, Type.TEXT}): "array or string",
     frozenset({Type.OBJECT}): "map",
     frozenset({Type.OBJECT, Type.TEXT, Type.BYTES, Type.ARRAY}): "map or JSON text",
 }
@@ -71,8 +72,8 @@ def _parameters(signature: tuple[Parameter, ...]) -> str:
 def _entry(function: ScalarFunction) -> str:
     lines = [f"### `{function.name}`", ""]
     forms = [
-        f"`{function.name}({_parameters(signature)}) -> {_RESULTS[function.result]}`"
-        for signature in function.signatures
+        f"`{function.name}({_parameters(signature)}) -> {_RESULTS[result]}`"
+        for signature, result in zip(function.signatures, function.results, strict=True)
     ]
     lines.append("<br>\n".join(forms))
     lines += ["", function.doc + (" Null for null." if function.propagates else "")]

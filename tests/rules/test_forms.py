@@ -144,3 +144,80 @@ def test_words_of_forms_stay_names() -> None:
     for name in ("escape", "unknown", "distinct", "similar", "exclude", "replace", "nullif", "least", "now"):
         assert evaluate(f"SELECT {name} AS x FROM t WHERE {name} = 1", {name: 1}) == [{"x": 1}]
         assert evaluate(f"SELECT 1 {name} FROM t", {}) == [{name: 1}]
+
+
+@pytest.mark.parametrize(
+    ("expression", "expected"),
+    [
+        # arrays and objects
+        ("ARRAY[1, 'a']", [1, "a"]),
+        ("ARRAY[]", []),
+        ("Array[1, 2][2]", 2),
+        ("{'a': 1, b: payload.n, \"c d\": [2]}", {"a": 1, "b": 7, "c d": [2]}),
+        ("{}", {}),
+        ("{'a': {'b': payload.n}}.a.b", 7),
+        ("{'a': 1, 'a': 2}", {"a": 2}),
+        (
+            "{'at': TIMESTAMP '2026-01-01', 'for': INTERVAL '1 second'}",
+            {"at": "2026-01-01T00:00:00Z", "for": 1_000_000},
+        ),
+        ("json_build_object('a', 1, payload.s, 2)", {"a": 1, "a_c": 2}),
+        ("OBJECT('a', OBJECT())", {"a": {}}),
+        ("OBJECT(payload.n, 1)", Fails("bad_operand")),
+        ("json_build_array(1, payload.nul)", [1, None]),
+        ("object_pick(payload.o, 'k')", {"k": 1}),
+        ("object_merge(payload.o, {'z': payload.n})", {"k": 1, "z": 7}),
+        ("object_keys(payload.nul)", None),
+        ("array_contains(payload.l, 7.0)", True),
+        ("array_contains(payload.l, payload.nul)", False),
+        ("array_append(payload.l, payload.nul)", [1, "a", 7, None]),
+        ("array_sort([3, null(), 1.5, 'a', true])", [1.5, 3, True, "a", MISSING]),
+        ("array_sum([1, CAST('0.5' AS DECIMAL), 2.5])", 4.0),
+        ("array_sum([1, 'a'])", Fails("bad_sql_function_argument")),
+        ("array_sum([1.0e308, 1.0e308])", Fails("out_of_range")),
+        ("array_distinct([1, 1.0, '1', [1], [1.0], true])", [1, "1", [1], True]),
+        ("array_slice(payload.l, 0, 9)", [1, "a", 7]),
+        ("generate_series(1, 100000)", Fails("result_too_large")),
+        ("cardinality(payload.gone)", MISSING),
+        # texts
+        ("substring('abcdef' FROM 2 FOR 3)", "bcd"),
+        ("SUBSTRING('abcdef' FOR 2)", "ab"),
+        ("substring('abcdef', 3)", "cdef"),
+        ("substring('abcdef' FROM -1 FOR 1)", ""),
+        ("trim(BOTH 'x' FROM 'xaxx')", "ax"[:1]),
+        ("trim(LEADING FROM '  a ')", "a "),
+        ("TRIM(TRAILING 'x' FROM 'xax')", "xa"),
+        ("trim('x' FROM 'xax')", "a"),
+        ("trim(' a ')", "a"),
+        ("trim('-a-', '-')", "a"),
+        ("position('c' IN payload.s)", 3),
+        ("length(payload.s)", 3),
+        ("length(payload.l)", 3),
+        ("length(payload.n)", Fails("bad_sql_function_argument")),
+        ("left(payload.gone, 2)", MISSING),
+        ("lpad(payload.s, 6, 'xy')", "xyxa_c"),
+        ("repeat('a', 99999999)", Fails("result_too_large")),
+        ("round(2.5)", 3),
+        ("round(-2.675, 2)", -2.68),
+        ("round(payload.nul, 1)", None),
+        ("sign(payload.f)", 1),
+        ("degrees(1.0e308)", Fails("out_of_range")),
+    ],
+)
+def test_constructor_or_function(expression: str, expected: Any) -> None:
+    actual = value_of(expression)
+    assert type(actual) is type(expected), f"{expression} gave {actual!r}"
+    assert actual == expected
+
+
+def test_an_index_into_what_is_called_array_stays_one() -> None:
+    assert evaluate("SELECT array[2] AS x FROM t", {"array": [1, 2]}) == [{"x": 2}]
+    assert evaluate("SELECT both, trim(both) AS x, trim(both || ' ') AS y FROM t", {"both": " a "}) == [
+        {"both": " a ", "x": "a", "y": "a"}
+    ]
+
+
+def test_nested_calls_are_read_once() -> None:
+    for name in ("trim", "substring"):
+        sql = f"SELECT {name}({'trim(' * 25}'a'{')' * 25}{', 1' * (name == 'substring')}) AS x FROM t"
+        assert evaluate(sql, {}) == [{"x": "a"}]

@@ -14,7 +14,7 @@ from core.message import Message
 from core.metrics import Metrics
 from rules.compiler import RuleSource, compile_rules
 from rules.evaluate import EvalError, evaluate
-from rules.operators import term_order
+from rules.functions.ordering import term_order
 from rules.runtime import Engine, RuleFailure
 
 # ruff: noqa: S608, SIM905 - SQL from strings is what is tested here
@@ -24,7 +24,7 @@ WORDS = st.sampled_from(
     "ILIKE BETWEEN IS NULL CAST TRY_CAST EXTRACT INTERVAL TIMESTAMP AT TIME ZONE DECIMAL HOUR "
     "BIGINT TEXT true div mod payload payload.a topic qos a b upper concat json_decode "
     "'text' '1' \"name\" \"t/#\" 1 0 2.5 -1 ( ) [ ] , . ; + - * / = != < > <= =~ || :: .. [1] [-0] (1) * -- /* */ "
-    "1e9 ? \u00e9 GROUP BY ORDER LIMIT DISTINCT".split()
+    "1e9 ? { } : trim( position( ARRAY BOTH EXCEPT REPLACE IS DISTINCT \u00e9 GROUP BY ORDER LIMIT DISTINCT".split()
 )
 SOUP = st.lists(WORDS, max_size=30).map(" ".join)
 OPERATORS = st.sampled_from("+ - * / div mod = != < >= =~ || and or like".split())
@@ -49,6 +49,9 @@ EXPRESSIONS = st.recursive(
         st.builds("{}({}, {})".format, st.sampled_from(["coalesce", "COALESCE", "NULLIF", "GREATEST"]), inner, inner),
         st.builds("({} is distinct from {})".format, inner, inner),
         st.builds("({} is not true)".format, inner),
+        st.builds("{{'a': {}, b: {}}}".format, inner, inner),
+        st.builds("OBJECT({}, {})".format, inner, inner),
+        st.builds("array_sort([{}, {}])".format, inner, inner),
         st.builds("({} in {})".format, inner, inner),
         st.builds("str({})".format, inner),
         st.builds("({} is null)".format, inner),

@@ -319,7 +319,7 @@ ERRORS: list[tuple[str, tuple[Any, ...], str]] = [
     ("sublist", (4, 1, [1, 2]), ARGUMENT),
     ("sublist", (0, 1, [1]), ARGUMENT),
     ("sublist", (-1, [1]), ARGUMENT),
-    ("length", ("abc",), ARGUMENT),
+    ("length", (1,), ARGUMENT),
     ("mget", (1, {}), ARGUMENT),
     ("mput", ([], 1, {}), ARGUMENT),
     ("map_put", ("." * 1_000, 1, {}), ARGUMENT),

@@ -90,13 +90,13 @@ def test_whatever_it_raises_is_a_function_error() -> None:
 def test_extensions_are_loaded_by_name_on_first_use(monkeypatch: pytest.MonkeyPatch) -> None:
     import string
 
-    table = _table(repeat="string:Repeat", absent="no_such_module:Absent", wrong="string:Template")
+    table = _table(twice="string:Repeat", absent="no_such_module:Absent", wrong="string:Template")
     monkeypatch.setattr(string, "Repeat", Repeat, raising=False)
-    assert {"repeat", "absent", "lower"} <= set(table.names())
+    assert {"twice", "absent", "lower"} <= set(table.names())
     assert table["lower"].call("A") == "a"
-    assert table["repeat"].call("a") == "aa"
-    assert table["repeat"] is table["repeat"]
-    assert table.get("repeet") is None
+    assert table["twice"].call("a") == "aa"
+    assert table["twice"] is table["twice"]
+    assert table.get("twise") is None
     for name in ("absent", "wrong"):
         with pytest.raises(ExtensionError, match=name if name == "absent" else "is not a Function"):
             table.get(name)
