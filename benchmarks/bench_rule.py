@@ -66,6 +66,11 @@ CLASSES: dict[str, str] = {
     "CAST": 'SELECT payload.soc::text AS s, CAST(payload.energy AS double) AS e FROM "cp/#"',
     "text +": "SELECT payload.station + '/' + payload.connector AS s FROM \"cp/#\"",
     "function": 'SELECT upper(payload.status) AS s FROM "cp/#"',
+    "instants": "SELECT payload.ts::timestamp + INTERVAL '1 hour' AS t FROM \"cp/#\" WHERE now() < '2020-01-01'",
+    "EXTRACT": "SELECT EXTRACT(HOUR FROM now()) AS h, date_trunc('minute', now()) AS m FROM \"cp/#\"",
+    "DECIMAL": 'SELECT CAST(payload.power AS DECIMAL(10, 2)) * 3 AS d FROM "cp/#"',
+    "COALESCE": 'SELECT COALESCE(payload.nothing, payload.soc, 0) AS c FROM "cp/#"',
+    "object": "SELECT {'power': payload.power, 'soc': payload.soc} AS o FROM \"cp/#\"",
     "FOREACH": 'FOREACH payload.voltage AS u DO u, payload.station AS station INCASE u > 229.9 FROM "cp/#"',
 }
 

@@ -18,7 +18,7 @@ from typing import Any, Final, NamedTuple
 from core.instants import rfc3339
 from core.message import MISSING, Type
 from rules.functions.base import Refusal, decode_text, encode_text, shown
-from rules.functions.decimals import rounded, to_decimal
+from rules.functions.decimals import rounder, to_decimal
 from rules.functions.instants import checked_instant, parse_timestamp, zoned_text
 from rules.functions.intervals import interval_text, parse_fixed
 from rules.functions.values import json_text, parse_json, text_of
@@ -110,7 +110,8 @@ def _conversion(source: Type, to: Type, shape: Shape, zone: str) -> Callable[[An
             return partial(_zoned, zone)
         return _FROM_TIME[source][to]
     if to is Type.DECIMAL and shape.precision:
-        return lambda value: rounded(to_decimal(value), *shape)
+        rounded = rounder(*shape)
+        return lambda value: rounded(to_decimal(value))
     return _CASTS[to]
 
 

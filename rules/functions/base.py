@@ -289,9 +289,9 @@ def checked(
                 plan = (propagate and _null_argument(slots, args)) or _plan(slots, args)
                 if len(plans) < _MAX_PLANS:
                     plans[types] = plan
-            if isinstance(plan, int):
-                return args[plan - 1]
             if plan:
+                if isinstance(plan, int):
+                    return args[plan - 1]
                 args = tuple(
                     value if convert is None else convert(value) for convert, value in zip(plan, args, strict=True)
                 )

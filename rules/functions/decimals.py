@@ -7,6 +7,7 @@ arithmetic error of Python's.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from decimal import ROUND_HALF_EVEN, ROUND_HALF_UP, Context, Decimal, DivisionByZero, InvalidOperation, Overflow
 from typing import Any, Final
 
@@ -50,12 +51,19 @@ def to_decimal(value: Any) -> Decimal:
     return number
 
 
-def rounded(number: Decimal, precision: int, scale: int) -> Decimal:
-    """``number`` with ``scale`` decimals, a half rounded up (away from zero); Refusal where it then has more than
+def rounder(precision: int, scale: int) -> Callable[[Decimal], Decimal]:
+    """What gives a number ``scale`` decimals, a half rounded up (away from zero); Refusal where it then has more than
     ``precision`` digits."""
-    if number and number.adjusted() >= precision - scale + 1:
+    quantum = Decimal(1).scaleb(-scale)
+    limit = Decimal(1).scaleb(precision - scale)
+
+    def rounded(number: Decimal) -> Decimal:
+        try:
+            result = number.quantize(quantum, ROUND_HALF_UP, EXACT)
+        except InvalidOperation:
+            result = number
+        if -limit < result < limit:
+            return result
         raise Refusal(f"{shown(number)} has more than {precision - scale} digits before its point")
-    result = number.quantize(Decimal(1).scaleb(-scale), rounding=ROUND_HALF_UP, context=EXACT)
-    if result and result.adjusted() >= precision - scale:
-        raise Refusal(f"{shown(number)} has more than {precision - scale} digits before its point")
-    return result
+
+    return rounded

@@ -256,3 +256,32 @@ def test_a_schema_knows_the_types() -> None:
     [rule] = compile_rules([RuleSource("x.sql", sql)]).rules
     kinds = (Type.TIMESTAMP, Type.INTERVAL, Type.DECIMAL, Type.BYTES, Type.BIGINT, Type.BIGINT)
     assert rule.schema.types == kinds
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "T", "2026-01-01T08:00:00", "2026-01-01T08:00Z", "2026-01-01T08:00:00,5Z", "2026-01-01T08:00:00.Z"),
+        *("20260101T080000Z", "2026-W01-4T08:00:00Z", "2026-001", "2026-13-01", "2026-01-01T24:00:00Z", "0000-01-01"),
+        *("2026-01-01T08:00:00+08:00:30", "2026-01-01T08:00:00+24:00", "2026-01-01X08:00:00Z", "2026-01-01T08:00:61Z"),
+        *("0001-01-01T00:00:00+08:00", "9999-12-31T23:59:59-00:01", "2026-01-01T08:00:00.5z ago", "1767225600"),
+    ],
+)
+def test_no_time(text: str) -> None:
+    assert value_of("CAST(at AS TIMESTAMP)", at=text) == "bad_cast"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("2026-01-01T08:00:00Z", "2026-01-01T08:00:00Z"),
+        ("2026-01-01t08:00:00z", "2026-01-01T08:00:00Z"),
+        ("2026-01-01 08:00:00.1234567+00:00", "2026-01-01T08:00:00.123456Z"),
+        ("2026-01-01T08:00:00.5-0830", "2026-01-01T16:30:00.500Z"),
+        ("0001-01-01T00:00:00Z", "0001-01-01T00:00:00Z"),
+        ("9999-12-31T23:59:59.999999Z", "9999-12-31T23:59:59.999999Z"),
+        (" 2026-01-01 ", "2026-01-01T00:00:00Z"),
+    ],
+)
+def test_time(text: str, expected: str) -> None:
+    assert value_of("CAST(at AS TIMESTAMP)", at=text) == expected
