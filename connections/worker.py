@@ -49,11 +49,15 @@ class Worker:
             with contextlib.suppress(Exception):
                 self._last()
 
-    async def run(self, function: Callable[[], Result]) -> Result:
-        """What ``function`` returns or raises, after all calls before it. A cancelled caller does not stop it."""
+    def post(self, function: Callable[[], Result]) -> asyncio.Future[Result]:
+        """Have ``function`` called after all calls before it; what it raises is lost on who does not wait for it."""
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._jobs.put((function, future))
-        return await future
+        return future
+
+    async def run(self, function: Callable[[], Result]) -> Result:
+        """What ``function`` returns or raises, after all calls before it. A cancelled caller does not stop it."""
+        return await self.post(function)
 
     @property
     def alive(self) -> bool:

@@ -1,8 +1,4 @@
-"""Rows as lines: NDJSON and CSV, and their compression.
-
-Every append is a unit of its own (whole lines; one gzip member or zstd frame where they are compressed), so a file
-that a crash has torn can be cut back to the last whole unit: ``whole`` finds it. Decoders read the units of such a
-file as one stream.
+"""Rows as lines: NDJSON and CSV.
 
 CSV is RFC 4180 with the conventions of PostgreSQL's ``COPY``: NULL and missing are an empty field, the empty text is
 ``""``, bytes that are no UTF-8 are ``\\x`` and hexadecimal digits; arrays and objects are JSON.
@@ -10,27 +6,20 @@ CSV is RFC 4180 with the conventions of PostgreSQL's ``COPY``: NULL and missing 
 
 from __future__ import annotations
 
-import csv
-import gzip
-import io
 import re
-import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from decimal import Decimal
-from typing import Any, BinaryIO, Final
+from typing import Any, Final
 
 from core.errors import PayloadError
 from core.message import MISSING, Row, Schema
-from core.registry import require_driver
 from formats.json import encode_document
 from sinks.encoding import rfc3339, row_encoder, timestamp_columns
-from sinks.file.config import Compression
 
 Bad = list[tuple[int, str]]
 """Positions of rows that cannot be written, with the reason."""
 
-_CHUNK: Final = 1 << 20
 _MAX_SCHEMAS: Final = 256
 
 
@@ -39,7 +28,7 @@ class OtherColumns(Exception):
 
 
 class FileFormat(ABC):
-    """What one file holds; an instance may have learnt from its first rows and lives as long as the file."""
+    """What a file holds; an instance may have learnt from its first rows and lives as long as the file."""
 
     header: bytes = b""
     """What stands at the beginning of a file, uncompressed."""
@@ -50,7 +39,7 @@ class FileFormat(ABC):
 
 
 class Ndjson(FileFormat):
-    """One JSON object a line; files may mix rows of any columns."""
+    """One JSON object a line; files may mix rows of any columns, and share this."""
 
     def __init__(self) -> None:
         self._encoders: dict[Schema, Callable[[Row], bytes]] = {}
@@ -68,12 +57,12 @@ def _lines(encode: Callable[[Row], bytes], rows: Sequence[Row]) -> tuple[bytes, 
     bad: Bad = []
     try:
         lines = [encode(row) for row in rows]
-    except PayloadError:
+    except (PayloadError, UnicodeEncodeError):
         lines = []
         for index, row in enumerate(rows):
             try:
                 lines.append(encode(row))
-            except PayloadError as error:
+            except (PayloadError, UnicodeEncodeError) as error:
                 bad.append((index, str(error)))
     lines.append(b"")
     return b"\n".join(lines), bad
@@ -105,15 +94,15 @@ class Csv(FileFormat):
         writers = [self._instant if name in instants else self._text for name in schema.names]
         delimiter = self._delimiter
         if schema.names == self.names:
-            return lambda row: delimiter.join([write(value) for write, value in zip(writers, row, strict=True)]).encode(
-                "utf-8", "surrogatepass"
-            )
+            return lambda row: delimiter.join(
+                [write(value) for write, value in zip(writers, row, strict=True)]
+            ).encode()
         index = {name: position for position, name in enumerate(schema.names)}
         places = [(index[name], writers[index[name]]) if name in index else None for name in self.names]
 
         def encode(row: Row) -> bytes:
             fields = [place[1](row[place[0]]) if place is not None else "" for place in places]
-            return delimiter.join(fields).encode("utf-8", "surrogatepass")
+            return delimiter.join(fields).encode()
 
         return encode
 
@@ -141,69 +130,3 @@ class Csv(FileFormat):
             except UnicodeDecodeError:
                 return f"\\x{value.hex()}"
         return self._quoted(encode_document(value).decode())
-
-
-def header_names(line: str, delimiter: str) -> list[str]:
-    """The columns that the first line of a CSV file names."""
-    return next(csv.reader(io.StringIO(line), delimiter=delimiter), [])
-
-
-# -- compression --------------------------------------------------------------------------------------------------
-
-
-def compressor(compression: Compression) -> Callable[[bytes], bytes]:
-    """Bytes -> one unit of a compressed file. ExtensionError for an absent library."""
-    if compression == "gzip":
-        return lambda data: gzip.compress(data, 6, mtime=0)
-    if compression == "zstd":
-        zstandard = require_driver("zstandard", "zstd", "headrace.sinks", "file")
-        compress: Callable[[bytes], bytes] = zstandard.ZstdCompressor(write_checksum=True).compress
-        return compress
-    return lambda data: data
-
-
-def whole(file: BinaryIO, compression: Compression, *, quotes: bool) -> int:
-    """How many bytes of a file of lines are whole units; ``quotes``: line ends inside of quotes end no line (CSV)."""
-    if compression == "gzip":
-        return _whole_members(file, lambda: zlib.decompressobj(wbits=31))
-    if compression == "zstd":
-        zstandard = require_driver("zstandard", "zstd", "headrace.sinks", "file")
-        return _whole_members(file, zstandard.ZstdDecompressor().decompressobj)
-    return _whole_lines(file, quotes=quotes)
-
-
-def _whole_lines(file: BinaryIO, *, quotes: bool) -> int:
-    size = file.seek(-1, io.SEEK_END) + 1
-    # What we append ends with a line's end. A tear inside of a quoted text, right after its line's end, is not seen.
-    if file.read(1) == b"\n":
-        return size
-    file.seek(0)
-    end, position, odd = 0, 0, False
-    for line in iter(lambda: file.readline(_CHUNK), b""):
-        position += len(line)
-        odd ^= quotes and line.count(b'"') % 2 == 1
-        if not odd and line.endswith(b"\n"):
-            end = position
-    return end
-
-
-def _whole_members(file: BinaryIO, decoder: Callable[[], Any]) -> int:
-    end, position = 0, 0
-    data = file.read(_CHUNK)
-    current = decoder()
-    begun = False
-    while data:
-        try:
-            current.decompress(data)
-        except Exception:  # noqa: BLE001 - each library has its own error for data that is none
-            return end
-        begun = True
-        if current.eof:
-            rest = current.unused_data
-            position += len(data) - len(rest)
-            end, data, current, begun = position, rest, decoder(), False
-        else:
-            position += len(data)
-            data = b""
-        data = data or file.read(_CHUNK)
-    return position if not begun else end

@@ -13,9 +13,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from decimal import Decimal
-from io import IOBase
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -150,11 +149,12 @@ def _joined(kinds: set[str]) -> str:
     return "double" if kinds == {"integer", "double"} else _JSON
 
 
-def whole(file: IOBase) -> int:
+def whole(file: BinaryIO) -> int:
     """How many bytes of an Arrow stream are whole messages."""
     end = 0
+    source: Any = file
     try:
-        while (message := pa.ipc.read_message(file)) is not None:
+        while (message := pa.ipc.read_message(source)) is not None:
             del message
             end = file.tell()
     except (pa.ArrowException, EOFError, OSError):

@@ -5,7 +5,8 @@ Delivered means: on the disk, in a growing file or in the hidden file that will 
 back to what they were, so a repetition leaves nothing twice; rows that no file can take are rejected alone.
 
 All work on files happens in one thread, in order. Files are finished when they are full, when they are old, at a stop
-and, those that a crash has left behind, at the next start.
+and, those that a crash has left behind, at the next start. Finishing may take long (Parquet, many files), so it is no
+part of a write: one that took too long would be repeated.
 """
 
 from __future__ import annotations
@@ -17,26 +18,29 @@ import os
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar, Final
+from typing import Any, BinaryIO, ClassVar, Final
 
 from connections.worker import Worker
-from core.clock import MICROSECOND
+from core.clock import MICROSECOND, SECOND
 from core.errors import ConfigError, PayloadError, Rejected, Unavailable
 from core.message import Batch, Row, Schema
 from core.registry import did_you_mean, require_driver
 from sinks.base import Sink, SinkContext
-from sinks.file import encode, output
+from sinks.file import leftovers, output, units
 from sinks.file.config import Config as FileConfig
 from sinks.file.config import Layout, layout
-from sinks.file.encode import Csv, FileFormat, Ndjson, OtherColumns
-from sinks.file.output import Output
+from sinks.file.encode import Bad, Csv, FileFormat, Ndjson, OtherColumns
+from sinks.file.output import NoSuchName, Output
 from sinks.file.paths import PathOf, PathTemplate
 
 _log = logging.getLogger("headrace.sinks")
 
 _MAX_SCHEMAS: Final = 256
+_WORDS: Final = {"none": "plain text", "gzip": "gzip", "zstd": "zstd", "arrow": "an Arrow stream"}
 _MAX_FILES: Final = 4_096
-"""Unfinished files of one sink; beyond them the one that was used least recently is finished."""
+"""Unfinished files of one sink between two writes; beyond them those that were used least recently are finished."""
+_STUCK: Final = 30 * SECOND
+"""How long a file is left alone that could not be finished."""
 
 
 class FileSink(Sink):
@@ -50,19 +54,24 @@ class FileSink(Sink):
         self._layout: Layout = layout(config)
         self._paths = PathTemplate(self._layout.stem, config.time)
         self._check_columns()
+        self._convert: output.Convert = None
         if self._layout.format == "parquet":
             require_driver("pyarrow", "parquet", "headrace.sinks", "file")
+            self._convert = self._to_parquet
             self._compress: Callable[[bytes], bytes] = lambda data: data
         else:
-            self._compress = encode.compressor(self._layout.compression)
+            self._compress = units.compressor(self._layout.compression)
         self._sync_writes = config.fsync == "write"
         self._sync_files = config.fsync != "never"
         self._files: OrderedDict[str, Output] = OrderedDict()  # by path template's result, least recently used first
+        self._open: OrderedDict[Output, None] = OrderedDict()  # those that have a descriptor, in the same order
         self._bound: dict[Schema, PathOf] = {}
+        self._ndjson = Ndjson()
         self._kinds: dict[str, str] = {}
         self._worker: Worker | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._rotating: asyncio.Task[None] | None = None
+        self._finishing: asyncio.Future[None] | None = None
 
     def _check_columns(self) -> None:
         names = dict.fromkeys(name for schema in self.context.schemas for name in schema.names)
@@ -88,7 +97,7 @@ class FileSink(Sink):
     async def open(self) -> None:
         await self.check()
         self._worker = Worker(f"file sink {self.context.name}")
-        await self._run(self._recover)
+        await self._run(lambda: leftovers.finish_all(self.context.name, self._folder(), self._layout))
         if self._layout.rotate is not None:
             self._wait_for_rotation()
 
@@ -111,10 +120,12 @@ class FileSink(Sink):
         write = _Write()
         now = self.context.clock.now()
         try:
-            dead = await self._run(lambda: self._write(batch, now, write))
+            dead, due = await self._run(lambda: self._write(batch, now, write))
         except asyncio.CancelledError:
             write.given_up = True
             raise
+        if due and self._worker is not None:
+            self._finishing = self._worker.post(lambda: self._finish_due(now))
         if dead:
             raise Rejected(f"{len(dead)} rows cannot be written", dead)
 
@@ -135,7 +146,7 @@ class FileSink(Sink):
     def _rotate(self) -> None:
         async def rotate() -> None:
             try:
-                await self._run(lambda: self._finish_due(self.context.clock.now(), again=True))
+                await self._run(lambda: self._finish_due(self.context.clock.now()))
             finally:
                 if self._timer is not None:
                     self._wait_for_rotation()
@@ -144,21 +155,19 @@ class FileSink(Sink):
 
     # -- in the thread --------------------------------------------------------------------------------------------
 
-    def _recover(self) -> None:
-        if self._layout.rotate is None:
-            return
-        for part, final in output.parts_below(self._folder(), self.context.name):
-            finished = output.recover(part, final, self._whole, self._make_final, sync=self._sync_files)
-            if finished is not None:
-                _log.info("sink %s: finished %s, which an earlier run has left", self.context.name, finished)
-
-    def _write(self, batch: Batch, now: int, write: _Write) -> list[tuple[int, str]]:
+    def _write(self, batch: Batch, now: int, write: _Write) -> tuple[Bad, bool]:
+        """The rows that no file takes, and whether files are due to be finished."""
         dead: list[tuple[int, str]] = []
         touched: list[tuple[Output, tuple[int, int]]] = []
         try:
             for path, indexes in self._partition(batch, now, dead).items():
                 rows = [batch.rows[index] for index in indexes]
-                file, data, bad = self._encoded(path, batch.schema, rows, now)
+                try:
+                    file, data, bad = self._encoded(path, batch.schema, rows, now)
+                except NoSuchName as error:
+                    self._files.pop(path, None)
+                    dead += [(index, f"the file system takes no such path: {error}") for index in indexes]
+                    continue
                 dead += [(indexes[position], reason) for position, reason in bad]
                 if len(rows) > len(bad):
                     touched.append((file, file.append(data, len(rows) - len(bad))))
@@ -171,8 +180,8 @@ class FileSink(Sink):
                 with contextlib.suppress(OSError):  # the others all the same; what stays comes twice
                     file.take_back(before)
             raise
-        self._finish_due(now)
-        return sorted(dead)
+        due = len(self._files) > _MAX_FILES or any(self._due(file, now) for file, _ in touched)
+        return sorted(dead), due
 
     def _partition(self, batch: Batch, now: int, dead: list[tuple[int, str]]) -> dict[str, list[int]]:
         """The positions of the rows by their path."""
@@ -192,9 +201,14 @@ class FileSink(Sink):
                 dead.append((index, str(error)))
         return groups
 
-    def _encoded(self, path: str, schema: Schema, rows: list[Row], now: int) -> tuple[Output, bytes, encode.Bad]:
+    def _encoded(self, path: str, schema: Schema, rows: list[Row], now: int) -> tuple[Output, bytes, Bad]:
         """The open file for rows of ``path`` and what to append to it."""
         file = self._files.get(path)
+        if file is not None and not file.as_left:
+            what = "a new one is begun" if self._layout.rotate is not None else "it is looked at anew"
+            _log.warning("sink %s: %s was moved, removed or changed by others; %s", self.context.name, file.path, what)
+            self._close(file)
+            file = None
         if file is not None:
             try:
                 data, bad = file.format.encode(schema, rows)
@@ -210,20 +224,21 @@ class FileSink(Sink):
             except OtherColumns as reason:  # a growing file from before has other columns
                 return file, b"", [(index, str(reason)) for index in range(len(rows))]
         self._files.move_to_end(path)
-        if not file.is_open:
-            self._make_room()
+        if file not in self._open:
+            while len(self._open) >= self.config.max_open_files:
+                self._close(next(iter(self._open)))
             file.open(self._whole)
+            self._open[file] = None
+        self._open.move_to_end(file)
         return file, data, bad
 
     def _begin(self, path: str, schema: Schema, rows: list[Row], now: int) -> Output:
-        while len(self._files) >= _MAX_FILES:
-            self._finish(next(iter(self._files)))
         stem = self.context.base_dir / path
         if self._layout.rotate is None:
             growing = stem.with_name(stem.name + self._layout.suffix)
             file = Output(growing, None, self._format(growing, schema, rows), self._compress, now)
         else:
-            part, final = output.final_name(stem, self._layout.suffix, now, self.context.name)
+            part, final = output.first_names(stem, self._layout.suffix, now)
             file = Output(part, final, self._format(None, schema, rows), self._compress, now)
         self._files[path] = file
         return file
@@ -231,75 +246,73 @@ class FileSink(Sink):
     def _format(self, existing: Path | None, schema: Schema, rows: list[Row]) -> FileFormat:
         """What a new file holds, or what one that is there already has in its first line."""
         if self._layout.format == "ndjson":
-            return Ndjson()
+            return self._ndjson
         if self._layout.format == "parquet":
             from sinks.file.parquet import Parquet
 
             return Parquet(schema, rows, self._kinds)
         names = [name for each in (*self.context.schemas, schema) for name in each.names]
-        if existing is not None and self.config.header and self._layout.compression == "none" and existing.exists():
-            with existing.open(encoding="utf-8", errors="surrogateescape", newline="") as lines:
-                names = encode.header_names(lines.readline(), self.config.delimiter) or names
+        if existing is not None and self.config.header:
+            with contextlib.suppress(OSError), existing.open("rb") as file:
+                names = units.header_names(file, self.config.delimiter) or names
         return Csv(list(dict.fromkeys(names)), self.config.delimiter, header=self.config.header)
 
-    def _make_room(self) -> None:
-        spare = sum(file.is_open for file in self._files.values()) - self.config.max_open_files + 1
-        for file in self._files.values():
-            if spare <= 0:
-                return
-            if file.is_open:
-                file.close()
-                spare -= 1
+    def _close(self, file: Output) -> None:
+        file.close()
+        self._open.pop(file, None)
 
-    def _whole(self, file: Any) -> int:
+    def _whole(self, file: BinaryIO) -> int:
+        """How much of a file that is there is whole; ValueError where it is of another kind than we would write."""
+        kind = units.content(file)
         if self._layout.format == "parquet":
             from sinks.file import parquet
 
             return parquet.whole(file)
-        return encode.whole(file, self._layout.compression, quotes=self._layout.format == "csv")
+        if kind != self._layout.compression:
+            raise ValueError(f"holds {_WORDS[kind]} and not {_WORDS[self._layout.compression]}")
+        if kind == "none" and self._layout.format == "ndjson" and file.read(1) not in b"{\n":
+            raise ValueError("holds no NDJSON")
+        return units.whole(file, kind, quotes=self._layout.format == "csv")
 
-    def _make_final(self, part: Path, final: Path) -> None:
-        """Finish: lines are as they should be; an Arrow stream becomes Parquet first."""
-        if self._layout.format == "parquet":
-            from sinks.file import parquet
+    def _to_parquet(self, stream: Path, target: Path) -> None:
+        from sinks.file import parquet
 
-            whole = part.with_name(part.name + ".parquet")
-            parquet.convert(part, whole, self._layout.compression)
-            if self._sync_files:
-                with whole.open("rb") as file:
-                    os.fsync(file.fileno())
-            part = whole
-        output.renamed(part, final)
+        parquet.convert(stream, target, self._layout.compression)
 
-    def _finish_due(self, now: int, *, again: bool = False) -> None:
-        """Finish what is full or old. One that cannot be finished stays, its rows are safe; ``again`` tries it anew."""
+    def _due(self, file: Output, now: int) -> bool:
+        """Is it full or old?"""
         limits = self._layout.rotate
-        if limits is None:
-            return
-        for path, file in list(self._files.items()):
-            old = limits.max_age is not None and now - file.opened_at >= limits.max_age
-            full = (limits.max_bytes is not None and file.size >= limits.max_bytes) or (
-                limits.max_rows is not None and file.rows >= limits.max_rows
-            )
-            if (old or full) and (again or not file.stuck):
-                self._try_to_finish(path, file)
+        return limits is not None and (
+            (limits.max_bytes is not None and file.size >= limits.max_bytes)
+            or (limits.max_rows is not None and file.rows >= limits.max_rows)
+            or (limits.max_age is not None and now - file.opened_at >= limits.max_age)
+        )
+
+    def _finish_due(self, now: int) -> None:
+        """Finish what is due, or one too many. One that cannot be finished stays for a while: its rows are safe."""
+        spare = len(self._files) - _MAX_FILES
+        for index, (path, file) in enumerate(list(self._files.items())):
+            if (index < spare or self._due(file, now)) and now >= file.retry_at:
+                self._try_to_finish(path, file, now)
 
     def _finish(self, path: str) -> None:
-        self._files[path].finish(self._make_final, sync=self._sync_files)
+        file = self._files[path]
+        file.finish(self._convert, sync=self._sync_files)
+        self._open.pop(file, None)
         del self._files[path]
 
-    def _try_to_finish(self, path: str, file: Output) -> None:
+    def _try_to_finish(self, path: str, file: Output, now: int) -> None:
         try:
             self._finish(path)
         except Exception as error:  # noqa: BLE001 - of the system or of pyarrow: the rows are in the unfinished file
-            if not file.stuck:
+            if not file.retry_at:
                 _log.warning("sink %s: %s cannot be finished yet: %s", self.context.name, file.path, error)
-            file.stuck = True
+            file.retry_at = now + _STUCK
 
     def _finish_all(self) -> None:
         for path, file in list(self._files.items()):
-            self._try_to_finish(path, file)
-            file.close()
+            self._try_to_finish(path, file, 0)
+            self._close(file)
         self._files.clear()
 
 

@@ -1,15 +1,13 @@
-"""The file sink: contract, rotation, partitions, crashes, full disks, and what its files hold."""
+"""The file sink: contract, rotation, partitions, full disks, and what its files hold."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import csv
 import errno
 import gzip
 import io
 import os
-import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
@@ -24,43 +22,13 @@ from hypothesis import strategies as st
 
 from core.clock import SECOND, ManualClock
 from core.errors import ConfigError, Rejected, Unavailable
-from core.message import MISSING, Batch, Row, Schema, Type
+from core.message import MISSING, Row, Schema, Type
 from headrace.testing import PLAIN, SinkContract
 from sinks.base import SinkContext
 from sinks.encoding import rfc3339
-from sinks.file.encode import Csv, compressor, whole
+from sinks.file.encode import Csv
 from sinks.file.sink import FileSink
-
-START = 1_767_225_600 * SECOND  # 2026-01-01T00:00:00Z
-
-
-def settings(**table: Any) -> FileSink.Config:
-    from core.settings import decode_hook
-
-    return msgspec.convert(table, FileSink.Config, dec_hook=decode_hook)
-
-
-def make(folder: Path, *schemas: Schema, clock: ManualClock | None = None, **table: Any) -> FileSink:
-    context = SinkContext(name="out", base_dir=folder, schemas=schemas, clock=clock or ManualClock(START))
-    return FileSink(settings(**table), context)
-
-
-@contextlib.asynccontextmanager
-async def opened(sink: FileSink) -> Any:
-    await sink.open()
-    try:
-        yield sink
-    finally:
-        await sink.close()
-
-
-def batch(rows: Sequence[Row], schema: Schema = PLAIN) -> Batch:
-    return Batch("out", "rule", schema, list(rows))
-
-
-def names_in(folder: Path) -> list[str]:
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
-
+from tests.sinks.file_sinks import START, batch, finished, make, names_in, opened, settings
 
 # -- the contract, in every format --------------------------------------------------------------------------------
 
@@ -204,13 +172,6 @@ async def test_a_growing_file_is_continued_after_a_restart(tmp_path: Path) -> No
     assert (tmp_path / "log/rows.csv").read_text() == 'id,station,kw\n0,"a,b",\n1,"a,b",\n'
 
 
-async def test_what_a_crash_has_torn_is_cut_off(tmp_path: Path) -> None:
-    (tmp_path / "rows.ndjson").write_bytes(b'{"id":1}\n{"id":2,"sta')
-    async with opened(make(tmp_path, path="rows.ndjson")) as sink:
-        await sink.write(batch([(3, "x", 1.0)]))
-    assert (tmp_path / "rows.ndjson").read_bytes() == b'{"id":1}\n{"id":3,"station":"x","kw":1.0}\n'
-
-
 async def test_a_file_keeps_the_columns_that_its_first_line_names(tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text("kw,id,station,note\n")
     async with opened(make(tmp_path, path="rows.csv")) as sink:
@@ -311,8 +272,9 @@ async def test_fsync_is_called_when_it_says(tmp_path: Path, monkeypatch: pytest.
 async def test_a_rotated_file_appears_whole_under_its_final_name(tmp_path: Path) -> None:
     async with opened(make(tmp_path, path="meter.ndjson", rotate={"max_rows": 2})) as sink:
         await sink.write(batch([(1, "x", 1.0)]))
-        assert names_in(tmp_path) == [".meter-20260101T000000Z-0001.ndjson.out.part"]
+        assert names_in(tmp_path) == [".meter-20260101T000000Z-0001.ndjson.part"]
         await sink.write(batch([(2, "x", 1.0)]))
+        await finished(sink)
         assert names_in(tmp_path) == ["meter-20260101T000000Z-0001.ndjson"]
         await sink.write(batch([(3, "x", 1.0)]))
     assert names_in(tmp_path) == ["meter-20260101T000000Z-0001.ndjson", "meter-20260101T000000Z-0002.ndjson"]
@@ -328,49 +290,6 @@ async def test_a_file_that_is_old_is_finished_also_where_no_more_rows_come(tmp_p
                 return
             await asyncio.sleep(0.05)
         pytest.fail(f"there are {names_in(tmp_path)}")
-
-
-CRASH = """
-import asyncio, os, sys
-sys.path[:0] = sys.argv[3:]
-from pathlib import Path
-from test_file import batch, make
-
-async def main(folder, path):  # killed with two whole writes and half of a third on the disk
-    sink = make(folder, path=path, rotate={})
-    await sink.open()
-    for number in range(2):
-        await sink.write(batch([(number, "x", 1.0)]))
-    [part] = folder.iterdir()
-    with part.open("ab") as file:
-        file.write(part.read_bytes()[-20:-3])
-    os.kill(os.getpid(), 9)
-
-asyncio.run(main(Path(sys.argv[1]), sys.argv[2]))
-"""
-
-
-@pytest.mark.parametrize("path", ["meter.ndjson", "meter.csv.gz", "meter.parquet"])
-async def test_what_a_crash_has_left_is_finished_at_the_next_start(tmp_path: Path, path: str) -> None:
-    if path.endswith("parquet"):
-        pytest.importorskip("pyarrow")
-    folder = tmp_path / "files"
-    folder.mkdir()
-    places = [str(Path(__file__).parent), str(Path(__file__).parents[2])]
-    process = await asyncio.create_subprocess_exec(sys.executable, "-c", CRASH, str(folder), path, *places)
-    assert await process.wait() == -9
-    assert all(name.endswith(".out.part") for name in names_in(folder))
-    async with opened(make(folder, path=path, rotate={})):
-        [name] = names_in(folder)
-    data = (folder / name).read_bytes()
-    if name.endswith("parquet"):
-        import pyarrow.parquet
-
-        assert pyarrow.parquet.read_table(io.BytesIO(data)).to_pydict()["id"] == [0, 1]
-    elif name.endswith("csv.gz"):
-        assert gzip.decompress(data) == b"id,station,kw\n0,x,1.0\n1,x,1.0\n"
-    else:
-        assert [msgspec.json.decode(line)["id"] for line in data.splitlines()] == [0, 1]
 
 
 async def test_columns_that_a_csv_file_lacks_begin_a_new_one(tmp_path: Path) -> None:
@@ -494,26 +413,3 @@ def test_csv_gives_every_text_back(rows: list[list[str]], delimiter: str) -> Non
     assert not bad
     text = (form.header + data).decode()
     assert list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter))[1:] == rows
-
-
-@given(st.lists(TEXTS, max_size=6), st.integers(0, 400), st.sampled_from(["none", "gzip", "zstd"]))
-def test_a_torn_file_is_cut_back_to_whole_units(rows: list[list[str]], cut: int, compression: Any) -> None:
-    if compression == "zstd":
-        pytest.importorskip("zstandard")
-    schema = Schema(("a", "b"), (Type.TEXT, Type.TEXT))
-    form = Csv(schema.names, ",", header=False)
-    compress = compressor(compression)
-    units = [compress(form.encode(schema, [tuple(row)])[0]) for row in rows]
-    data = b"".join(units)
-    torn = data[:cut]
-    if not torn:
-        return
-    ends = [0]
-    for unit in units:
-        ends.append(ends[-1] + len(unit))
-    expected = max(end for end in ends if end <= len(torn))
-    found = whole(io.BytesIO(torn), compression, quotes=True)
-    if compression == "none" and torn.endswith(b"\n"):
-        assert found == len(torn)  # trusted, see the docstring
-    else:
-        assert found == expected
