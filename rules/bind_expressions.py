@@ -144,6 +144,12 @@ class ExpressionBinder(FormBinder):
                 span_of(tree),
                 hint=hint or f"there are {', '.join(self._columns.specs)}",
             )
+        if steps and self._kind(self._scope.read(name, [], condition=True, typed=self._types.temporal)) in TEMPORAL:
+            return self._wrong(
+                f"an instant or interval has no parts behind a dot: {name!r} is one",
+                span_of(whole),
+                hint=f"EXTRACT(HOUR FROM {name})",
+            )
         return self._scope.read(name, steps, condition=self._condition, typed=self._types.temporal)
 
     def _step(self, tree: exp.Expr) -> Step:
@@ -152,13 +158,17 @@ class ExpressionBinder(FormBinder):
             return lambda base: Key(base, name)
         index = tree.expressions[0]
         if isinstance(index, Range):
-            first, last = self.expression(index.this), self.expression(index.expression)
+            first, last = self._ends(index)
             return lambda base: Slice(base, first, last)
-        place = self.expression(index)
+        place = self._number_or_text(self.expression(index), "an index")
         return lambda base: Index(base, place)
 
     def _range(self, tree: exp.Expr) -> Expr:
-        return IntegerRange(self.expression(tree.this), self.expression(tree.expression))
+        return IntegerRange(*self._ends(tree))
+
+    def _ends(self, tree: exp.Expr) -> tuple[Expr, Expr]:
+        first, last = self.expression(tree.this), self.expression(tree.expression)
+        return self._number_or_text(first, "a range"), self._number_or_text(last, "a range")
 
     def _array(self, tree: exp.Expr) -> Expr:
         return ListOf(tuple(self._plain(self.expression(item)) for item in tree.expressions))
@@ -172,7 +182,8 @@ class ExpressionBinder(FormBinder):
         return self._compared(operator, self.expression(tree.this), self.expression(tree.expression))
 
     def _topic_matches(self, tree: exp.Expr) -> Expr:
-        return TopicMatches(self.expression(tree.this), self.expression(tree.expression))
+        topic, pattern = self.expression(tree.this), self.expression(tree.expression)
+        return TopicMatches(self._number_or_text(topic, "'=~'"), self._number_or_text(pattern, "'=~'"))
 
     def _concat(self, tree: exp.Expr) -> Expr:
         return Concat(*(self._as_text(self.expression(operand)) for operand in (tree.this, tree.expression)))
@@ -181,7 +192,7 @@ class ExpressionBinder(FormBinder):
         return self._negated(self.expression(tree.this))
 
     def _not(self, tree: exp.Expr) -> Expr:
-        return Not(self.expression(tree.this))
+        return Not(self._number_or_text(self.expression(tree.this), "NOT"))
 
     def _connector(self, tree: exp.Expr) -> Expr:
         kind = type(tree)
@@ -233,7 +244,8 @@ class ExpressionBinder(FormBinder):
     def _like(self, tree: exp.Expr) -> Expr:
         escape = tree.args.get("escape")
         character = "\\" if escape is None else escape.name
-        operand, pattern = self.expression(tree.this), self.expression(tree.expression)
+        operand = self._number_or_text(self.expression(tree.this), "LIKE")
+        pattern = self._number_or_text(self.expression(tree.expression), "LIKE")
         return Like(operand, pattern, isinstance(tree, exp.ILike), character)
 
     def _case(self, tree: exp.Expr) -> Expr:

@@ -177,6 +177,18 @@ class TypedBinder:
         kind = self._kind(expr)
         return Cast(expr, Type.TEXT, kind, span=expr.span) if kind in TEMPORAL else expr
 
+    def _number_or_text(self, expr: Expr, what: str) -> Expr:
+        """An operand of what has no meaning for instants and intervals."""
+        kind = self._kind(expr)
+        if kind not in TEMPORAL:
+            return expr
+        return self._wrong(
+            f"{what} does not take {LABELS[kind]}",
+            expr.span,
+            label=LABELS[kind],
+            hint="CAST(x AS TEXT) writes it as text, EXTRACT(EPOCH FROM x) gives seconds",
+        )
+
     # Operators
 
     def _compared(self, operator: ComparisonOperator, left: Expr, right: Expr) -> Expr:

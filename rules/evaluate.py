@@ -52,20 +52,21 @@ class EvalError(HeadraceError):
         self.diagnostics = diagnostics
 
 
-def evaluate(sql: str, columns: Mapping[str, Any]) -> list[dict[str, Any]]:
+def evaluate(sql: str, columns: Mapping[str, Any], *, received_ns: int = 0) -> list[dict[str, Any]]:
     """The rows that one SELECT or FOREACH gives for a message with these columns; EvalError says why it does not.
 
     ``columns["payload"]`` as str or bytes is the raw payload, as anything else it is already decoded. A value of a row
-    may be MISSING, and texts that are no UTF-8 are bytes.
+    may be MISSING, and texts that are no UTF-8 are bytes. The message came in at ``columns["timestamp"]``, in
+    milliseconds, or at ``received_ns`` where there is no such column.
     """
     rule = _compile(sql, tuple(columns))
     payload = columns.get(PAYLOAD, b"")
-    received = columns.get("timestamp", 0)
+    timestamp = columns.get("timestamp")
     message = Message(
         topic=str(columns.get("topic", "")),
         payload=b"",
         columns=columns,
-        received_ns=received * 1_000_000 if type(received) is int else 0,
+        received_ns=timestamp * 1_000_000 if type(timestamp) is int else received_ns,
     )
     if isinstance(payload, bytes):
         message.payload = payload

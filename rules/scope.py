@@ -50,7 +50,7 @@ class Scope:
         if index is None:
             return outer
         inner = self._inside(name, self.value(index), steps)
-        hides = outer is UNDEFINED or typed(inner) or (condition and not (name == PAYLOAD and steps))
+        hides = outer is UNDEFINED or typed(inner) or typed(outer) or (condition and not (name == PAYLOAD and steps))
         if inner == outer or hides:
             return inner
         return First(inner, outer)

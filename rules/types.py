@@ -150,7 +150,7 @@ class Types:
 
     def _column(self, expr: Column) -> Static:
         spec = self.specs[expr.name]
-        return Static(spec.type, certain=spec.always)
+        return Static(spec.type, certain=spec.always, declared=spec.type is not Type.ANY)
 
     def _ref(self, expr: Ref) -> Static:
         return self.of(self._lets[expr.index])
