@@ -54,6 +54,7 @@ DRIVER_FILES: Final = {
     "connections/influxdb.py": frozenset({"aiohttp", "yarl"}),
     "connections/kafka/confluent.py": frozenset({"confluent_kafka"}),
     "connections/kafka/kafkapython.py": frozenset({"kafka"}),
+    "connections/kafka/pythonclient.py": frozenset({"kafka"}),
     "connections/mqtt/client.py": frozenset({"paho"}),
     "connections/mqtt/driver.py": frozenset({"paho"}),
     "connections/sql/*.py": frozenset({"sqlalchemy"}),

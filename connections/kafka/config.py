@@ -52,7 +52,11 @@ class KafkaConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     sasl: Plain | Scram256 | Scram512 | OauthBearer | None = None
     """``{ mechanism = "SCRAM-SHA-512", username = "...", password = { env = "..." } }``."""
     request_timeout: Duration = Duration(10 * SECOND)
-    """How long an answer of a broker may take."""
+    """How long an answer of a broker may take; a sink without any for so long is unavailable."""
+    driver_options: dict[str, str | int | float | bool] = {}
+    """Settings in the words of the driver, which then has to be named, for what has no key here:
+    ``{ "socket.send.buffer.bytes" = 1048576 }``. No secrets: they are shown.
+    """
 
 
 def security_protocol(config: KafkaConfig) -> str:
@@ -79,5 +83,7 @@ class ProducerSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True,
     compression: Compression = "none"
     max_message: int = 1_000_000
     """Larger records (bytes, before compression) are rejected without asking; the broker has a limit of its own."""
-    delivery_timeout: Duration = Duration(120 * SECOND)
-    """How long the driver tries on its own before the row counts as failed and is tried again from the start."""
+    delivery_timeout: Duration | None = None
+    """How long the driver tries on its own before rows are produced anew, which may double them: without it as long as
+    it takes. With ``exactly_once`` the limit of a transaction (2 minutes), which doubles nothing.
+    """

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Final
 from connections.base import Connection, ConnectionContext
 from connections.kafka.config import KafkaConfig, OauthBearer, ProducerSettings
 from connections.kafka.driver import Admin, Producer
+from connections.kafka.options import check_options
 from connections.oauth import TokenSource
 from connections.tls import chosen
 from connections.worker import Worker
@@ -30,6 +31,7 @@ class KafkaConnection(Connection):
         super().__init__(config, context)
         if not config.bootstrap_servers:
             raise ConfigError("needs at least one broker", path="bootstrap_servers", hint='["kafka:9092"]')
+        check_options(config.driver_options, config.driver)
         self.driver = self._driver(config.driver)
         tls = chosen(config.tls)
         tokens = self._tokens = TokenSource(config.sasl) if isinstance(config.sasl, OauthBearer) else None

@@ -7,10 +7,12 @@ Kafka's own error code, whichever driver met it.
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final, NamedTuple
 
+from core.clock import SECOND
 from core.errors import Rejected, SinkError, Throttled, Unavailable
 
 Record = tuple[str, bytes | None, bytes | None, list[tuple[str, bytes]] | None, int, int]
@@ -28,6 +30,10 @@ class OutcomeUnknown(Unavailable):
     """A transaction may or may not have been committed: the same producer has to be asked again."""
 
 
+class ProducerLost(Unavailable):
+    """The producer cannot go on; what it had is to be given to a new one."""
+
+
 class Producer(ABC):
     """One producer; not shared between threads."""
 
@@ -37,11 +43,19 @@ class Producer(ABC):
 
     @abstractmethod
     def wait(self, seconds: float) -> bool:
-        """Wait until every record is delivered or has failed; False where that takes longer."""
+        """Wait until every record is delivered or has failed; False where that takes longer. May raise ProducerLost."""
 
     @abstractmethod
     def failures(self) -> dict[int, Failure]:
         """What has failed since the last call, by position in all that was sent since then."""
+
+    @abstractmethod
+    def pending(self) -> int:
+        """How many records are neither delivered nor have failed."""
+
+    @abstractmethod
+    def trouble(self, since: float) -> str | None:
+        """Why brokers could not be reached, as far as the driver has said so since ``since`` (``time.monotonic``)."""
 
     @abstractmethod
     def begin(self) -> None:
@@ -76,8 +90,8 @@ class Admin(ABC):
         """One line about the cluster; SinkError where it does not answer."""
 
     @abstractmethod
-    def topics(self) -> set[str]:
-        """The names of all topics."""
+    def absent(self, names: Collection[str]) -> set[str]:
+        """Those of some topics that do not exist; Unavailable for one that this user may not see. Makes none."""
 
     @abstractmethod
     def create(self, name: str, settings: TopicSettings) -> None:
@@ -87,17 +101,29 @@ class Admin(ABC):
     def close(self) -> None: ...
 
 
+ADMIN_SECONDS: Final = 8.0
+"""The most seconds that a question to the cluster takes: less than who asks it waits (``headrace.links``)."""
+TRANSACTION_TIMEOUT: Final = 120 * SECOND
+"""What a transaction may take where ``delivery_timeout`` is not set: brokers want a limit."""
 UNKNOWN_TOPIC: Final = 3
+TOO_LARGE: Final = 10
+OWN_LIMIT: Final = -10_000
+"""No code of Kafka or of a driver: larger than our own ``max_message``."""
 _REJECTED: Final = {
-    10: "larger than the broker takes (max.message.bytes)",
+    TOO_LARGE: "larger than the broker takes (max.message.bytes of the topic)",
     17: "no valid name of a topic",
     18: "larger than a segment of the broker's log",
     32: "a timestamp that the broker does not take",
     87: "refused by the broker's check of records",
     # the drivers' own
     -190: "there is no such partition",
+    OWN_LIMIT: "larger than max_message",
 }
-_AUTHORIZATION: Final = {29: "topic", 31: "cluster", 53: "transactional id"}
+_AUTHORIZATION: Final = {
+    29: ("topic", "WRITE and DESCRIBE on it"),
+    31: ("cluster", "IDEMPOTENT_WRITE on it, or idempotence = false, and CREATE with create_topic"),
+    53: ("transactional id", "WRITE and DESCRIBE on it"),
+}
 _THROTTLED: Final = frozenset({89})  # THROTTLING_QUOTA_EXCEEDED
 
 
@@ -113,9 +139,20 @@ def problem(failure: Failure, topic: str = "") -> SinkError:
     if failure.code == UNKNOWN_TOPIC:
         return Unavailable(f"{where}it does not exist; make it, or set create_topic")
     if failure.code in _AUTHORIZATION:
-        return Unavailable(f"{where}not authorized for the {_AUTHORIZATION[failure.code]}: {failure.reason}")
+        what, needs = _AUTHORIZATION[failure.code]
+        return Unavailable(f"{where}not authorized for the {what}: {failure.reason}; the user needs {needs}")
     if failure.code in _THROTTLED:
         return Throttled(f"{where}{failure.reason}")
     if failure.code in _REJECTED:
         return Rejected(f"{where}{failure.reason}")
     return Unavailable(f"{where}{failure.reason}")
+
+
+_NOISE: Final = re.compile(r"/bootstrap(?=:)|\s*\(after \d+ms in state .*\)$|^\w+://(?=\S+: )|^(Broker|Local): ")
+_TRUST: Final = re.compile(r"verify that ssl\.ca\.location is correctly configured.*")
+CLOSED_AT_ONCE: Final = "the far side closes the connection at once; does it want tls or sasl, or other credentials?"
+
+
+def plain(text: str) -> str:
+    """What a driver says, without what only its authors need and with our names of settings."""
+    return _TRUST.sub("name its authority in tls.ca", _NOISE.sub("", text))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import logging
+import contextlib
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,6 +16,10 @@ from kafka.net.sasl.oauth import AbstractTokenProvider
 
 from connections.kafka.config import KafkaConfig, OauthBearer, ProducerSettings, revealed, security_protocol
 from connections.kafka.driver import (
+    ADMIN_SECONDS,
+    CLOSED_AT_ONCE,
+    OWN_LIMIT,
+    TRANSACTION_TIMEOUT,
     UNKNOWN_TOPIC,
     Admin,
     Failure,
@@ -24,41 +29,20 @@ from connections.kafka.driver import (
     TopicSettings,
     problem,
 )
+from connections.kafka.options import PATH, Options
+from connections.kafka.pythonclient import Client, failure
 from connections.oauth import TokenSource
 from connections.tls import TlsSettings, make_context
 from core.clock import MILLISECOND
-from core.errors import Unavailable
+from core.errors import ConfigError, Unavailable
+from core.registry import did_you_mean
 
-_TOO_LARGE: Final = 10
 _INVALID_TOPIC: Final = 17
 _NO_PARTITION: Final = -190
-
-
-_REASONS: Final = ("uthenticat", "ertificate", "SSL", "REFUSED", "not known")
-"""What is in log lines that say a reason; the others are consequences, such as connections that were closed."""
-
-
-class _LastError(logging.Handler):
-    """The driver tells why it cannot connect to its log alone, in full sentences."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.ERROR)
-        self._said: tuple[float, str] = (0.0, "")
-
-    def emit(self, record: logging.LogRecord) -> None:
-        text = record.getMessage()
-        if any(reason in text for reason in _REASONS):
-            self._said = (time.monotonic(), text)
-
-    def since(self, moment: float) -> str:
-        return f": {self._said[1]}" if self._said[0] >= moment else ""
-
-
-_last_error = _LastError()
-_logger = logging.getLogger("kafka")
-_logger.addHandler(_last_error)
-_logger.propagate = False
-_logger.setLevel(logging.ERROR)  # below it the settings are told, passwords among them
+_FIRST_TRY: Final = 1.0
+_LAST_TRY: Final = 2.0
+_LOGIN_REFUSED: Final = "the far side closes the connection, as it does where it refuses authentication by sasl"
+_FOR_EVER: Final = 2**31 - 1
 
 
 class _Tokens(AbstractTokenProvider):  # type: ignore[misc]
@@ -75,10 +59,11 @@ def client_settings(
 ) -> dict[str, Any]:
     """The settings that every client of the cluster has; ConfigError for secrets and files that cannot be read."""
     settings: dict[str, Any] = {
+        "reconnect_backoff_max_ms": 2_000,
+        **_known(config.driver_options),
         "bootstrap_servers": list(config.bootstrap_servers),
         "client_id": config.client_id,
         "request_timeout_ms": max(config.request_timeout // MILLISECOND, 10),
-        "reconnect_backoff_max_ms": 2_000,
         "security_protocol": security_protocol(config),
         "bootstrap_timeout_ms": max(config.request_timeout // MILLISECOND, 10),
     }
@@ -96,14 +81,19 @@ def client_settings(
     return settings
 
 
-def _failure(error: BaseException) -> Failure:
-    code = getattr(error, "errno", None)
-    if isinstance(error, ke.MessageSizeTooLargeError):
-        code = _TOO_LARGE
-    elif isinstance(error, ke.UnknownTopicOrPartitionError):
-        code = UNKNOWN_TOPIC
-    text = str(error).split("\n", 1)[0] or type(error).__name__
-    return Failure(code if isinstance(code, int) else -1, text)
+def _known(options: Options) -> Options:
+    """The options, all of them such as the driver has."""
+    for name, value in options.items():
+        if name not in KafkaProducer.DEFAULT_CONFIG:
+            hint = did_you_mean(name, KafkaProducer.DEFAULT_CONFIG)
+            raise ConfigError(f"the driver has no option {name!r}", path=PATH, hint=hint)
+        default = KafkaProducer.DEFAULT_CONFIG[name]
+        kind = int | float if isinstance(default, int | float) and not isinstance(default, bool) else type(default)
+        if default is not None and (
+            not isinstance(value, kind) or isinstance(value, bool) != isinstance(default, bool)
+        ):
+            raise ConfigError(f"{name!r} is {value!r}, and by default {default!r}", path=PATH)
+    return options
 
 
 class KafkaPythonProducer(Producer):
@@ -115,7 +105,10 @@ class KafkaPythonProducer(Producer):
         self._sent = 0
         self._client = client
         self._broken = False
+        self._too_large = Failure(OWN_LIMIT, f"{settings.max_message} bytes")
         self._options: dict[str, Any] = {
+            "linger_ms": 1,
+            "batch_size": 1 << 18,
             **client,
             "acks": {"all": "all", "leader": 1, "none": 0}[settings.acks],
             "enable_idempotence": settings.idempotence,
@@ -123,30 +116,37 @@ class KafkaPythonProducer(Producer):
             "max_in_flight_requests_per_connection": 5 if settings.idempotence else 1,
             "compression_type": None if settings.compression == "none" else settings.compression,
             "max_request_size": settings.max_message,
-            "delivery_timeout_ms": settings.delivery_timeout // MILLISECOND,
-            "linger_ms": 1,
-            "batch_size": 1 << 18,
             "max_block_ms": client["request_timeout_ms"],
             "metrics_enabled": False,
         }
-        if transactional_id is not None:
+        timeout = settings.delivery_timeout
+        if transactional_id is None:
+            self._options["delivery_timeout_ms"] = _FOR_EVER if timeout is None else timeout // MILLISECOND
+        else:
             self._options["transactional_id"] = transactional_id
-            self._options["transaction_timeout_ms"] = self._options["delivery_timeout_ms"]
+            self._options["transaction_timeout_ms"] = (timeout or TRANSACTION_TIMEOUT) // MILLISECOND
+            self._options["delivery_timeout_ms"] = self._options["transaction_timeout_ms"]
+        self._net = Client()
         self._producer = self._made()
 
     def _made(self) -> Any:
+        begun, net = time.monotonic(), Client()
+        producer = None
         try:
-            producer = KafkaProducer(**self._options)
+            producer = KafkaProducer(**self._options, kafka_client=net)
             if "transactional_id" in self._options:
-                try:
-                    producer.init_transactions()
-                except BaseException:
-                    producer.close(timeout=0)
-                    raise
-        except ke.KafkaError as error:
-            raise problem(_failure(error)) from None
-        except RuntimeError as error:  # a codec that is not installed
-            raise Unavailable(f"the producer cannot be made: {error}") from None
+                producer.init_transactions()
+        except BaseException as error:
+            reason = net.trouble(begun)
+            net.close() if producer is None else _end(producer)
+            if isinstance(error, ke.KafkaTimeoutError) and reason:
+                raise Unavailable(reason) from None
+            if isinstance(error, ke.KafkaError):
+                raise problem(failure(error)) from None
+            if isinstance(error, RuntimeError):  # a codec that is not installed
+                raise Unavailable(f"the producer cannot be made: {error}") from None
+            raise
+        self._net = net
         return producer
 
     def send(self, records: Sequence[Record]) -> None:
@@ -167,8 +167,10 @@ class KafkaPythonProducer(Producer):
                 )
             except ke.KafkaTimeoutError as error:
                 self._failed[index] = blocked[topic] = self._without_metadata(topic, error)
+            except ke.MessageSizeTooLargeError:
+                self._failed[index] = self._too_large
             except ke.KafkaError as error:
-                self._failed[index] = _failure(error)
+                self._failed[index] = failure(error)
             except (ValueError, AssertionError) as error:
                 code = _NO_PARTITION if "artition" in str(error) else _INVALID_TOPIC
                 self._failed[index] = Failure(code, str(error))
@@ -177,7 +179,7 @@ class KafkaPythonProducer(Producer):
         self._sent += len(records)
 
     def _renew(self) -> None:
-        self._producer.close(timeout=0)
+        _end(self._producer)
         self._pending.clear()
         self._producer = self._made()
         self._broken = False
@@ -186,14 +188,13 @@ class KafkaPythonProducer(Producer):
         """Whether the topic is not there or nobody answers: the driver says the same of both."""
         try:
             admin = KafkaPythonAdmin(self._client)
+            try:
+                absent = admin.absent([topic])
+            finally:
+                admin.close()
         except Unavailable as reason:
             return Failure(-1, str(reason))
-        try:
-            return _failure(error) if topic in admin.topics() else Failure(UNKNOWN_TOPIC, "it has no metadata")
-        except Unavailable as reason:
-            return Failure(-1, str(reason))
-        finally:
-            admin.close()
+        return Failure(UNKNOWN_TOPIC, "it has no metadata") if absent else failure(error)
 
     def _check_partition(self, topic: str, partition: int) -> None:
         known = self._producer.partitions_for(topic)
@@ -215,7 +216,7 @@ class KafkaPythonProducer(Producer):
                 return False
             self._pending.pop()
             if future.failed():
-                self._failed[index] = _failure(future.exception)
+                self._failed[index] = failure(future.exception)
         return True
 
     def failures(self) -> dict[int, Failure]:
@@ -223,49 +224,91 @@ class KafkaPythonProducer(Producer):
         self._broken = bool(found) and "transactional_id" not in self._options
         return found
 
+    def pending(self) -> int:
+        return sum(not future.is_done for _, future in self._pending)
+
+    def trouble(self, since: float) -> str | None:
+        return self._net.trouble(since)
+
     def begin(self) -> None:
         try:
             self._producer.begin_transaction()
         except ke.KafkaError as error:
-            raise problem(_failure(error)) from None
+            raise problem(failure(error)) from None
 
     def commit(self) -> None:
         try:
             self._producer.commit_transaction()
         except ke.KafkaTimeoutError as error:
-            raise OutcomeUnknown(_failure(error).reason) from None
+            raise OutcomeUnknown(failure(error).reason) from None
         except ke.KafkaError as error:
-            raise problem(_failure(error)) from None
+            raise problem(failure(error)) from None
 
     def abort(self) -> None:
         """The driver's own may wait without bound; a new producer of the same id ends what its predecessor began."""
         self._renew()
 
     def close(self) -> None:
-        self._producer.close(timeout=1.0)
+        _end(self._producer)
+
+
+def _end(producer: Any) -> None:
+    """Close a producer without its records; its own ``close`` gives up where some are under way, and they go on."""
+    sender: threading.Thread | None = getattr(producer, "_sender", None)
+    if sender is not None:
+        sender.force_close()  # type: ignore[attr-defined]
+        sender.join(_FIRST_TRY)
+    with contextlib.suppress(ke.KafkaError):
+        producer.close(timeout=0)
 
 
 class KafkaPythonAdmin(Admin):
     def __init__(self, client: dict[str, Any]) -> None:
-        begun = time.monotonic()
-        try:
-            self._client = KafkaAdminClient(**client)
-        except ke.KafkaError as error:
-            reason = f"{_failure(error).reason}{_last_error.since(begun)}"
-            raise Unavailable(f"the cluster does not answer: {reason}") from None
+        self._client: Any = None
+        servers = client["bootstrap_servers"]
+        client = {name: value for name, value in client.items() if name in KafkaAdminClient.DEFAULT_CONFIG}
+        seconds = min(client["request_timeout_ms"] / 1_000, ADMIN_SECONDS)
+        deadline, tries, reason = time.monotonic() + seconds, _FIRST_TRY, None
+        while self._client is None:
+            begun, net = time.monotonic(), Client()
+            limit = {"bootstrap_timeout_ms": max(int(min(tries, deadline - begun) * 1_000), 1)}
+            try:
+                self._client = KafkaAdminClient(**(client | limit), kafka_client=net)
+            except ke.KafkaError as error:
+                reason = net.trouble(begun) or reason
+                net.close()
+                if not isinstance(error, ke.KafkaTimeoutError):
+                    raise Unavailable(reason or failure(error).reason) from None
+                # Somebody may be slow; and of a refused password the driver often sees the end of the connection alone.
+                unsure = reason is None or (CLOSED_AT_ONCE in reason and tries < _LAST_TRY)
+                if reason is not None and "sasl_mechanism" in client:
+                    reason = reason.replace(CLOSED_AT_ONCE, _LOGIN_REFUSED)
+                tries *= 2
+                if not unsure or time.monotonic() >= deadline:
+                    raise Unavailable(reason or f"no answer from {','.join(servers)} within {seconds:g}s") from None
 
     def describe(self) -> str:
         try:
             answer = self._client.describe_cluster()
         except ke.KafkaError as error:
-            raise Unavailable(f"the cluster does not answer: {_failure(error).reason}") from None
+            raise problem(failure(error)) from None
         return f"Kafka cluster {answer['cluster_id']}, brokers {len(answer['brokers'])}"
 
-    def topics(self) -> set[str]:
+    def absent(self, names: Collection[str]) -> set[str]:
+        if not names:
+            return set()
         try:
-            return set(self._client.list_topics())
+            topics = self._client.describe_topics(list(names))
         except ke.KafkaError as error:
-            raise Unavailable(f"the cluster does not answer: {_failure(error).reason}") from None
+            raise problem(failure(error)) from None
+        found = set()
+        for topic in topics:
+            kind = ke.for_code(topic["error_code"])
+            if kind is ke.UnknownTopicOrPartitionError:
+                found.add(topic["name"])
+            elif kind is not ke.NoError and not kind.retriable:
+                raise problem(failure(kind()), topic["name"])
+        return found
 
     def create(self, name: str, settings: TopicSettings) -> None:
         topic = {
@@ -278,7 +321,7 @@ class KafkaPythonAdmin(Admin):
         except ke.TopicAlreadyExistsError:
             pass
         except ke.KafkaError as error:
-            raise Unavailable(f"topic {name} cannot be made: {_failure(error).reason}") from None
+            raise Unavailable(f"topic {name} cannot be made: {failure(error).reason}") from None
 
     def close(self) -> None:
         self._client.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -41,3 +41,6 @@ class Config(ProducerSettings, forbid_unknown_fields=True, kw_only=True, frozen=
     """With ``exactly_once``: must be this sink's alone in the whole cluster; by default client id and sink's name."""
     create_topic: CreateTopic | None = None
     """Make topics that are not there."""
+    unknown_topic: Literal["retry", "reject"] = "retry"
+    """About a topic that is not there and not made: wait for it, and every row with it; or ``reject`` its rows, for
+    where rows name the topic."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Final
 
 from connections.kafka.driver import Record
 from core.errors import ConfigError, PayloadError
@@ -13,6 +14,8 @@ from sinks.kafka.config import Config
 from sinks.template import NullableRenderer, Template
 
 Encode = Callable[[Row], Record]
+_TOPIC: Final = re.compile(r"(?!\.{1,2}$)[a-zA-Z0-9._-]{1,249}").fullmatch
+_NO_TOPIC: Final = "is no name of a topic (1 to 249 letters, digits, '.', '_' and '-')"
 
 
 class Encoder:
@@ -21,8 +24,8 @@ class Encoder:
     def __init__(self, config: Config) -> None:
         self._config = config
         self.topic = Template(config.topic)
-        if not config.topic:
-            raise ConfigError("is empty", path="topic")
+        if self.topic.constant is not None and not _TOPIC(self.topic.constant):
+            raise ConfigError(f"{config.topic!r} {_NO_TOPIC}", path="topic")
         self._key = None if config.key is None else Template(config.key)
         self._value = None if config.value is None else Template(config.value)
         self._headers = [(name, Template(text)) for name, text in config.headers.items()]
@@ -68,12 +71,9 @@ def _record(
 
 
 def _topic(text: bytes) -> str:
-    try:
-        topic = text.decode()
-    except UnicodeDecodeError:
-        topic = ""
-    if not topic:
-        raise PayloadError("the topic is empty or no text", "kafka")
+    topic = text.decode(errors="replace")
+    if not _TOPIC(topic):
+        raise PayloadError(f"{topic!r:.300} {_NO_TOPIC}", "kafka")
     return topic
 
 

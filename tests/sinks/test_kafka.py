@@ -11,7 +11,7 @@ import pytest
 from connections.base import ConnectionContext
 from connections.kafka.config import KafkaConfig
 from connections.kafka.connection import KafkaConnection
-from connections.kafka.driver import UNKNOWN_TOPIC, Failure, problem, rejection
+from connections.kafka.driver import UNKNOWN_TOPIC, Failure, plain, problem, rejection
 from core.errors import ConfigError, PayloadError, Rejected, Throttled, Unavailable
 from core.message import MISSING, Row, Schema, Type
 from core.settings import decode_hook
@@ -68,8 +68,11 @@ def test_a_row_as_a_record(table: dict[str, Any], row: Row, expected: Any) -> No
     ("table", "row", "reason"),
     [
         ({"value": "${kw}"}, ("a", None, 0, 0), "a tombstone"),
-        ({"topic": "${station}"}, (b"\xff", 1, 0, 0), "the topic is empty or no text"),
-        ({"topic": "${station}"}, ("", 1, 0, 0), "the topic is empty or no text"),
+        ({"topic": "${station}"}, (b"\xff", 1, 0, 0), "is no name of a topic"),
+        ({"topic": "${station}"}, ("", 1, 0, 0), "'' is no name of a topic"),
+        ({"topic": "${station}"}, ("..", 1, 0, 0), "is no name of a topic"),
+        ({"topic": "m ${station}"}, ("cp/1", 1, 0, 0), "'m cp/1' is no name of a topic"),
+        ({"topic": "${station}"}, ("a" * 250, 1, 0, 0), "is no name of a topic"),
         ({"partition": "part"}, ("a", 1, 0, "two"), "column 'part' is no number"),
         ({"partition": "part"}, ("a", 1, 0, -1), "column 'part' is no number"),
         ({"timestamp": "kw"}, ("a", True, 0, 0), "column 'kw' is no number"),
@@ -87,7 +90,9 @@ def test_bad_rows_leave_the_others() -> None:
     records, places, dead = encoded(Encoder(config).bind(METER), rows)
     assert [each[0] for each in records] == ["a", "b"]
     assert places == [0, 2]
-    assert dead == [(1, "the topic is empty or no text")]
+    [(place, reason)] = dead
+    assert place == 1
+    assert "'' is no name of a topic" in reason
 
 
 @pytest.mark.parametrize(
@@ -98,7 +103,9 @@ def test_bad_rows_leave_the_others() -> None:
         ({"transactional_id": "x"}, "transactional_id", "exactly_once = true only"),
         ({"timestamp": "ts"}, "timestamp", "no rule yields 'ts'"),
         ({"partition": "statoin"}, "partition", "no rule yields 'statoin'"),
-        ({"topic": ""}, "topic", "is empty"),
+        ({"topic": ""}, "topic", "is no name of a topic"),
+        ({"topic": "no topic!"}, "topic", "is no name of a topic"),
+        ({"delivery_timeout": "10s"}, "delivery_timeout", "must be longer than request_timeout"),
     ],
 )
 def test_settings_that_contradict_one_another(table: dict[str, Any], path: str, message: str) -> None:
@@ -131,4 +138,42 @@ def test_what_errors_mean() -> None:
     assert str(problem(Failure(UNKNOWN_TOPIC, "x"), "t")) == "topic t: it does not exist; make it, or set create_topic"
     denied = problem(Failure(29, "Topic authorization failed"), "t")
     assert isinstance(denied, Unavailable)
-    assert str(denied) == "topic t: not authorized for the topic: Topic authorization failed"
+    assert str(denied) == (
+        "topic t: not authorized for the topic: Topic authorization failed; the user needs WRITE and DESCRIBE on it"
+    )
+
+
+@pytest.mark.parametrize(
+    ("driver", "options", "message"),
+    [
+        ("confluent", {"linger.mss": 5}, "linger.mss"),
+        ("confluent", {"linger.ms": "soon"}, "Invalid value"),
+        ("kafka-python", {"lingr_ms": 5}, "no option 'lingr_ms'.*did you mean 'linger_ms'"),
+        ("kafka-python", {"linger_ms": "soon"}, "'linger_ms' is 'soon', and by default 0"),
+        ("confluent", {"acks": 1}, "'acks' has a key of its own.*acks of the sink"),
+        ("kafka-python", {"max_block_ms": 1}, "'max_block_ms' has a key of its own.*request_timeout"),
+        ("confluent", {"ssl.key.password": "x"}, "'ssl.key.password' would be shown"),
+        ("kafka-python", {"sasl_plain_password": "x"}, "would be shown"),
+        ("confluent", {"partitioner": "random"}, "cannot be changed"),
+        ("auto", {"linger.ms": 5}, "are those of one driver"),
+    ],
+)
+def test_driver_options_that_cannot_be(driver: str, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        make(driver=driver, connection={"driver_options": options})
+    assert caught.value.path == "driver_options"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "kafka:1/bootstrap: Connect to ipv4#1.2.3.4:1 failed: Connection refused (after 0ms in state CONNECT)",
+            "kafka:1: Connect to ipv4#1.2.3.4:1 failed: Connection refused",
+        ),
+        ("sasl_ssl://kafka:9093/bootstrap: SASL authentication error: no", "kafka:9093: SASL authentication error: no"),
+        ("Broker: Message size too large", "Message size too large"),
+    ],
+)
+def test_what_drivers_say_is_told_without_noise(text: str, expected: str) -> None:
+    assert plain(text) == expected

@@ -2,43 +2,51 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import http.server
-import itertools
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
 import pytest
 
-from connections.base import ConnectionContext
-from connections.kafka.config import KafkaConfig
-from connections.kafka.connection import KafkaConnection
-from core.clock import SystemClock
 from core.errors import Rejected, Unavailable
-from core.message import MISSING, Batch, Row, Schema, Type
-from core.metrics import Metrics
-from core.settings import decode_hook
+from core.message import MISSING, Row, Type
 from headrace.testing import SinkContract
 from sinks.base import Sink, SinkContext
-from sinks.delivery import Delivery
 from sinks.encoding import rfc3339
-from sinks.kafka.sink import KafkaSink
-from sinks.settings import DeliverySettings
-from tests.servers import Kafka, Proxy
+from tests.servers import Kafka
 
 pytestmark = pytest.mark.integration
-ck = pytest.importorskip("confluent_kafka", reason="confluent-kafka is not installed (pip install 'headrace[kafka]')")
+pytest.importorskip("confluent_kafka", reason="confluent-kafka is not installed (pip install 'headrace[kafka]')")
 pytest.importorskip("kafka", reason="kafka-python is not installed (pip install 'headrace[kafka-python]')")
 
-PAIR = Schema(("id", "value"), (Type.BIGINT, Type.ANY))
-DRIVERS = ("confluent", "kafka-python")
-_numbers = itertools.count()
+from confluent_kafka.admin import (  # noqa: E402
+    AclBinding,
+    AclOperation,
+    AclPermissionType,
+    AdminClient,
+    ResourcePatternType,
+    ResourceType,
+)
+
+from tests.sinks.kafka_parts import (  # noqa: E402
+    DRIVERS,
+    SCRAM,
+    batch,
+    consume,
+    deliver,
+    ids,
+    make,
+    new_topic,
+    numbers,
+    write,
+)
+
+ALLOW = AclPermissionType.ALLOW
 
 
 @pytest.fixture(params=DRIVERS)
@@ -49,64 +57,6 @@ def driver(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def topic(kafka: Kafka) -> str:
     return new_topic(kafka.bootstrap)
-
-
-def new_topic(bootstrap: str, partitions: int = 1, **config: str) -> str:
-    from confluent_kafka.admin import AdminClient
-    from confluent_kafka.cimpl import NewTopic
-
-    name = f"topic-{next(_numbers)}"
-    admin = AdminClient({"bootstrap.servers": bootstrap})
-    [made] = admin.create_topics([NewTopic(name, partitions, 1, config=config)]).values()
-    made.result(30)
-    return name
-
-
-def consume(bootstrap: str, topic: str, *, isolation: str = "read_committed") -> list[Any]:
-    """Every message of a topic, up to the ends of its partitions, by partition and offset."""
-    consumer = ck.Consumer(
-        {"bootstrap.servers": bootstrap, "group.id": f"g{next(_numbers)}", "isolation.level": isolation}
-        | {"enable.auto.commit": False, "enable.partition.eof": True}
-    )
-    try:
-        partitions = consumer.list_topics(topic, timeout=30).topics[topic].partitions
-        consumer.assign([ck.TopicPartition(topic, number, 0) for number in partitions])
-        found, ended = [], 0
-        while ended < len(partitions):
-            message = consumer.poll(30)
-            assert message is not None, "the broker does not answer"
-            if message.error() is None:
-                found.append(message)
-            elif message.error().code() == ck.KafkaError._PARTITION_EOF:
-                ended += 1
-        return sorted(found, key=lambda message: (message.partition(), message.offset()))
-    finally:
-        consumer.close()
-
-
-def make(bootstrap: str, driver: str, connection: dict[str, Any] | None = None, **table: Any) -> KafkaSink:
-    cluster = {"bootstrap_servers": [bootstrap], "driver": driver, **(connection or {})}
-    config = msgspec.convert(cluster, KafkaConfig, dec_hook=decode_hook)
-    shared = KafkaConnection(config, ConnectionContext(name="bus", base_dir=Path()))
-    settings = msgspec.convert(table, KafkaSink.Config, dec_hook=decode_hook)
-    return KafkaSink(settings, SinkContext(name="out", base_dir=Path(), connection=shared))
-
-
-def batch(*rows: Row, schema: Schema = PAIR) -> Batch:
-    return Batch("out", "rule", schema, list(rows))
-
-
-async def write(sink: Sink, *batches: Batch) -> None:
-    await sink.open()
-    try:
-        for each in batches:
-            await sink.write(each)
-    finally:
-        await sink.close()
-
-
-def ids(messages: Sequence[Any]) -> list[int]:
-    return [msgspec.json.decode(message.value())["id"] for message in messages]
 
 
 # -- the contract ---------------------------------------------------------------------------------------------------
@@ -155,6 +105,12 @@ class TestTransactions(KafkaContract):
     options = {"exactly_once": True}  # noqa: RUF012
 
 
+class TestKafkaPythonTransactions(KafkaContract):
+    driver = "kafka-python"
+    options = {"exactly_once": True}  # noqa: RUF012
+    big_batch = 500
+
+
 # -- what a record is -----------------------------------------------------------------------------------------------
 
 
@@ -185,7 +141,7 @@ async def test_compression(kafka: Kafka, topic: str, driver: str, compression: s
 
 
 async def test_a_topic_is_made_when_that_is_wanted(kafka: Kafka, driver: str) -> None:
-    name = f"made-{next(_numbers)}"
+    name = f"made-{next(numbers)}"
     wanted = {"partitions": 3, "config": {"cleanup.policy": "compact"}}
     table = {"key": "${id}", "create_topic": wanted}
     await write(make(kafka.bootstrap, driver, topic=name, **table), batch((1, "a")))
@@ -196,7 +152,7 @@ async def test_a_topic_is_made_when_that_is_wanted(kafka: Kafka, driver: str) ->
 
 
 async def test_a_topic_that_is_not_there_is_unavailable(kafka: Kafka, driver: str) -> None:
-    sink = make(kafka.bootstrap, driver, {"request_timeout": "2s"}, topic=f"absent-{next(_numbers)}")
+    sink = make(kafka.bootstrap, driver, {"request_timeout": "2s"}, topic=f"absent-{next(numbers)}")
     with pytest.raises(Unavailable, match="it does not exist; make it, or set create_topic"):
         await sink.check()
     with pytest.raises(Unavailable, match="it does not exist; make it, or set create_topic"):
@@ -209,7 +165,7 @@ async def test_what_the_broker_never_takes_is_rejected_alone(kafka: Kafka, drive
     with pytest.raises(Rejected) as caught:
         await write(sink, batch((1, "a"), (2, "b" * 5_000), (3, "c")))
     assert [index for index, _ in caught.value.rows] == [1]
-    assert "larger than the broker takes" in caught.value.rows[0][1]
+    assert "bytes: larger than the broker takes" in caught.value.rows[0][1]
     assert sorted(ids(consume(kafka.bootstrap, name))) == [1, 3]
 
 
@@ -302,79 +258,7 @@ async def test_oauth(kafka: Kafka, topic: str, driver: str, token_url: str) -> N
     assert ids(consume(kafka.bootstrap, topic)) == [1]
 
 
-# -- a broker that comes and goes -------------------------------------------------------------------------------------
-
-
-async def deliver(
-    sink: Sink, rows: Sequence[Row], disturb: Callable[[int], None], dead: list[Row] | None = None
-) -> Delivery:
-    """Send rows through a delivery, in batches, and let ``disturb`` do what it wants before each."""
-
-    def bury(batch: Batch, rejected: list[tuple[int, str]]) -> None:
-        assert dead is not None, rejected
-        dead.extend(batch.rows[index] for index, _ in rejected)
-
-    table = {"batch": {"max_rows": 50}, "retry": {"attempt_timeout": "3s", "max_delay": "500ms"}}
-    delivery = Delivery(
-        "out",
-        sink,
-        msgspec.convert(table, DeliverySettings, dec_hook=decode_hook),
-        clock=SystemClock(),
-        metrics=Metrics(),
-        on_room=lambda: None,
-        on_dead=bury,
-    )
-    await delivery.start()
-    try:
-        for number, start in enumerate(range(0, len(rows), 50)):
-            await asyncio.to_thread(disturb, number)
-            assert delivery.offer(batch(*rows[start : start + 50]))
-            await asyncio.sleep(0.02)
-        async with asyncio.timeout(120):
-            await delivery.drain()
-    finally:
-        await delivery.close()
-    return delivery
-
-
-@pytest.mark.parametrize("exactly_once", [False, True])
-async def test_nothing_is_lost_doubled_or_out_of_order_while_the_broker_comes_and_goes(
-    own_server: Callable[..., Kafka], driver: str, exactly_once: bool
-) -> None:
-    server = own_server(Kafka)
-    name = new_topic(server.bootstrap, 3)
-    rows = [(number, f"cp{number % 7}") for number in range(3_000)]
-
-    def disturb(number: int) -> None:
-        if number == 10:
-            server.kill()
-        elif number == 15:
-            server.start()
-        elif number == 30:
-            server.pause()
-        elif number == 34:
-            server.resume()
-        elif number == 45:
-            server.stop()
-        elif number == 50:
-            server.start()
-
-    sink = make(server.bootstrap, driver, topic=name, key="${value}", exactly_once=exactly_once)
-    await deliver(sink, rows, disturb)
-    by_key: dict[bytes, list[int]] = {}
-    for message in consume(server.bootstrap, name):
-        by_key.setdefault(message.key(), []).append(msgspec.json.decode(message.value())["id"])
-    assert sorted(itertools.chain(*by_key.values())) == list(range(3_000))
-    assert all(found == sorted(found) for found in by_key.values())
-
-
-async def test_connections_that_are_cut_lose_and_double_nothing(kafka: Kafka, driver: str) -> None:
-    name = new_topic(kafka.bootstrap)
-    with Proxy(kafka.port) as proxy:
-        # What the broker advertises leads past the proxy, but the first connection goes through it.
-        sink = make(f"127.0.0.1:{proxy.port}", driver, topic=name, key="${id}")
-        await deliver(sink, [(number, "x") for number in range(1_000)], lambda number: proxy.cut())
-    assert ids(consume(kafka.bootstrap, name)) == list(range(1_000))
+# -- transactions and checks -------------------------------------------------------------------------------------------
 
 
 async def test_a_transaction_with_a_bad_record_is_seen_without_it(kafka: Kafka, driver: str) -> None:
@@ -399,10 +283,69 @@ async def test_what_an_aborted_transaction_wrote_is_not_seen(kafka: Kafka, topic
     assert ids(consume(kafka.bootstrap, topic, isolation="read_uncommitted")) == [1]
 
 
-async def test_check_tells_of_the_cluster(kafka: Kafka, topic: str, driver: str) -> None:
+async def test_many_bad_records_do_not_keep_a_transaction_from_the_others(kafka: Kafka, driver: str) -> None:
+    name = new_topic(kafka.bootstrap, **{"max.message.bytes": "20000"})
+    sink = make(kafka.bootstrap, driver, topic=name, key="${id}", exactly_once=True)
+    rows = [(number, "a" * (50_000 if number in (3, 4, 11) else 1)) for number in range(16)]
+    dead: list[Row] = []
+    await deliver(sink, rows, lambda _: None, dead)
+    assert sorted(row[0] for row in dead) == [3, 4, 11]
+    assert sorted(ids(consume(kafka.bootstrap, name))) == [number for number in range(16) if number not in (3, 4, 11)]
+
+
+async def test_check_tells_of_the_cluster_and_of_the_topic(kafka: Kafka, topic: str, driver: str) -> None:
     sink: Any = make(kafka.bootstrap, driver, topic=topic)
     await sink.check()
     assert (await sink.context.connection.check()).endswith(f"brokers 1 (driver {driver})")
-    absent: Any = make("127.0.0.1:1", driver, {"request_timeout": "500ms"}, topic=topic)
-    with pytest.raises(Unavailable, match="does not answer"):
-        await absent.context.connection.check()
+    absent = f"absent-{next(numbers)}"
+    await make(kafka.bootstrap, driver, topic=absent, create_topic={}).check()
+    with pytest.raises(Unavailable, match="it does not exist"):  # a check makes nothing
+        await make(kafka.bootstrap, driver, topic=absent).check()
+
+
+async def test_what_a_user_may_not_write_to_is_unavailable_and_told(kafka: Kafka, topic: str, driver: str) -> None:
+    admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
+    others_alone = AclBinding(
+        ResourceType.TOPIC, topic, ResourcePatternType.LITERAL, "User:other", "*", AclOperation.ALL, ALLOW
+    )
+    for made in admin.create_acls([others_alone]).values():
+        made.result(30)
+    for options in ({}, {"create_topic": {}}, {"exactly_once": True}):
+        sink = make(kafka.sasl_bootstrap, driver, {"sasl": SCRAM}, topic=topic, **options)
+        with pytest.raises(Unavailable, match=f"topic {topic}: not authorized for the topic: .* needs WRITE"):
+            await sink.check()
+        with pytest.raises(Unavailable, match=f"topic {topic}: not authorized for the topic: .* needs WRITE"):
+            await write(sink, batch((1, "a")))
+
+
+async def test_rows_that_name_absent_topics_may_be_rejected(kafka: Kafka, topic: str, driver: str) -> None:
+    table = {"topic": "${value}", "unknown_topic": "reject"}
+    sink = make(kafka.bootstrap, driver, {"request_timeout": "2s"}, **table)
+    await sink.open()
+    for attempt in range(3):  # the first time it is found out, then it is known
+        with pytest.raises(Rejected) as caught:
+            await sink.write(batch((attempt, topic), (9, "absent"), (9, "no topic!")))
+        assert [(index, reason[:30]) for index, reason in caught.value.rows] == [
+            (1, "topic absent does not exist"),
+            (2, "'no topic!' is no name of a to"),
+        ]
+    await sink.close()
+    assert ids(consume(kafka.bootstrap, topic)) == [0, 1, 2]
+
+
+async def test_our_own_limit_of_a_record(kafka: Kafka, topic: str, driver: str) -> None:
+    sink = make(kafka.bootstrap, driver, topic=topic, max_message=5_000)
+    with pytest.raises(Rejected) as caught:
+        await write(sink, batch((1, "a"), (2, "a" * 6_000)))
+    [(index, reason)] = caught.value.rows
+    assert index == 1
+    assert "larger than max_message: 5000 bytes" in reason
+    assert ids(consume(kafka.bootstrap, topic)) == [1]
+
+
+@pytest.mark.parametrize(
+    ("driver", "options"), [("confluent", {"linger.ms": 3}), ("kafka-python", {"linger_ms": 3, "batch_size": 1000})]
+)
+async def test_options_in_the_words_of_a_driver(kafka: Kafka, topic: str, driver: str, options: dict[str, Any]) -> None:
+    await write(make(kafka.bootstrap, driver, {"driver_options": options}, topic=topic), batch((1, "a")))
+    assert ids(consume(kafka.bootstrap, topic)) == [1]
