@@ -57,6 +57,7 @@ CLASSES: dict[str, str] = {
     "array index": 'SELECT payload.voltage[1] AS u FROM "cp/#"',
     "path alias": 'SELECT payload.power AS m.p, payload.soc AS m.s FROM "cp/#"',
     "arithmetic": 'SELECT (payload.power - 20) * 3 / payload.soc + 1 AS x FROM "cp/#"',
+    "regex": "SELECT topic FROM \"cp/#\" WHERE regex_match(payload.station, '^CP-([0-9]+)$')",
     "text =": "SELECT topic FROM \"cp/#\" WHERE payload.status = 'Charging'",
     "AND / OR": 'SELECT topic FROM "cp/#" WHERE payload.on = true AND (payload.soc > 90 OR payload.temp > 30)',
     "IN": "SELECT topic FROM \"cp/#\" WHERE payload.status IN ('Charging', 'Available')",

@@ -39,9 +39,10 @@ class Publisher:
 
     ``hops`` counts the rules a message has already passed through: 0 for a device. ``rule`` names the rule
     that republished it. ``peer_host``/``peer_port`` are empty and 0 for a publisher inside the process.
+    ``memory`` is what rules keep for it (None: nothing), which ends with it.
     """
 
-    __slots__ = ("client_id", "hops", "peer_host", "peer_port", "protocol", "rule", "username")
+    __slots__ = ("client_id", "hops", "memory", "peer_host", "peer_port", "protocol", "rule", "username")
 
     def __init__(
         self,
@@ -61,6 +62,7 @@ class Publisher:
         self.protocol = protocol
         self.rule = rule
         self.hops = hops
+        self.memory: Any = None
 
     def __repr__(self) -> str:
         return f"Publisher({self.client_id!r}, username={self.username!r})"

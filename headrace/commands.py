@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,10 +17,14 @@ from headrace.config import Config, inspect
 from headrace.connect import connect
 from headrace.decoding import ConfigErrors, Decoder
 from headrace.endpoints import SinkSpec, SourceSpec
+from headrace.hosts import host
 from headrace.inlets import build_sources
+from headrace.jq_runner import JqProcess
 from headrace.links import LinkPlan, Links
 from headrace.outlets import build_sinks, with_fallbacks
+from headrace.settings import FunctionSettings
 from rules.compiler import RuleSet, RuleSource, compile_rules
+from rules.functions import available_functions
 from sinks.base import Sink
 
 
@@ -33,7 +38,11 @@ def check(config_file: str, connect_within: float | None = None) -> int:
     rules: RuleSet | None = None
     try:
         # Rules are checked even where the configuration is wrong: sinks are known by name all the same.
-        rules = compile_rules([RuleSource(*text) for text in survey.sources], survey.targets)
+        settings = FunctionSettings() if survey.config is None else survey.config.functions
+        with closing(JqProcess()) as jq:
+            # Without a configuration nobody knows which variables may be read.
+            functions = available_functions(host(settings, jq=jq, any_variable=survey.config is None))
+            rules = compile_rules([RuleSource(*text) for text in survey.sources], survey.targets, functions)
     except RuleError as error:
         problems += [str(diagnostic) for diagnostic in error.diagnostics]
     trial: Trial | None = None
@@ -107,7 +116,8 @@ def explain(file: str, *, code: bool) -> int:
     except UnicodeDecodeError as error:
         raise ConfigError(f"is not UTF-8 at byte {error.start}", file=file) from None
     name = "<stdin>" if file == "-" else file
-    rules = compile_rules([RuleSource(name, text)]).rules
+    functions = available_functions(host(FunctionSettings(), any_variable=True))
+    rules = compile_rules([RuleSource(name, text)], functions=functions).rules
     parts = [rule.source_code if code else rule.explain() for rule in rules]
     sys.stdout.write("\n".join(part.rstrip("\n") + "\n" for part in parts))
     return 0

@@ -25,10 +25,13 @@ from core.registry import Registry, did_you_mean
 from headrace import toml_lines
 from headrace.decoding import ConfigErrors, Decoder
 from headrace.endpoints import ConnectionSpec, EndpointReader, SinkSpec, SourceSpec
-from headrace.settings import AdminSettings, AuthSettings, InboxSettings, ProcessSettings
+from headrace.settings import AdminSettings, AuthSettings, FunctionSettings, InboxSettings, ProcessSettings
 
 DEFAULT_FILE: Final = "headrace.toml"
-SECTIONS: Final = ("listeners", "broker", "inbox", "auth", "acl", "connections", "sources", "sinks", "admin")
+SECTIONS: Final = (
+    *("listeners", "broker", "inbox", "functions", "auth", "acl"),
+    *("connections", "sources", "sinks", "admin"),
+)
 """The tables of the file, in the order in which the documentation tells of them."""
 _TOML_PLACE = re.compile(r" \(at (?:line (?P<line>\d+), column (?P<column>\d+)|end of document)\)$")
 
@@ -65,6 +68,7 @@ class Config:
     listeners: Mapping[str, ListenerSettings]
     broker: BrokerLimits
     inbox: InboxSettings
+    functions: FunctionSettings
     allow_anonymous: bool
     providers: tuple[ProviderSpec, ...]
     acl: tuple[AclRule, ...]
@@ -204,6 +208,7 @@ class _Reader:
         listeners = self._each("listeners", lambda value, path: decoder.struct(ListenerSettings, value, path))
         broker = decoder.struct(BrokerLimits, self.tables.get("broker", {}), ("broker",))
         inbox = decoder.struct(InboxSettings, self.tables.get("inbox", {}), ("inbox",))
+        functions = decoder.struct(FunctionSettings, self.tables.get("functions", {}), ("functions",))
         auth, providers = self._auth()
         acl = decoder.value(list[AclRule], self.tables.get("acl", []), ("acl",))
         endpoints = EndpointReader(decoder)
@@ -216,7 +221,9 @@ class _Reader:
             admin = decoder.struct(AdminSettings, self.tables["admin"], ("admin",))
         if not listeners and not decoder.errors:
             decoder.fail((), "there is no [listeners.<name>]: nothing could connect")
-        if decoder.errors or process is None or broker is None or inbox is None or auth is None:
+        if functions is not None and functions.kv_store.persist and process is not None and process.data_dir is None:
+            decoder.fail(("functions", "kv_store", "persist"), "there is no data_dir to store the entries in")
+        if decoder.errors or not (process and broker and inbox and functions and auth):
             return None
         return Config(
             file=decoder.file,
@@ -225,6 +232,7 @@ class _Reader:
             listeners=listeners,
             broker=broker,
             inbox=inbox,
+            functions=functions,
             allow_anonymous=auth.allow_anonymous,
             providers=providers,
             acl=tuple(acl),

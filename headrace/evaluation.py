@@ -18,13 +18,14 @@ import msgspec
 from core.errors import PayloadError
 from core.message import Missing
 from formats.json import decode_document, encode_document
+from headrace.hosts import standalone_functions
 from rules.evaluate import EvalError, evaluate
 
 
 def evaluate_one(sql: str, columns: Mapping[str, Any], output: BinaryIO, *, drop_missing: bool) -> int:
     """Write the rows as JSON lines; 1 and the error on standard error where there are none for a reason."""
     try:
-        rows = evaluate(sql, columns, received_ns=time.time_ns())
+        rows = evaluate(sql, columns, standalone_functions(), received_ns=time.time_ns())
         output.writelines(encode_document(_without_missing(row) if drop_missing else row) + b"\n" for row in rows)
     except EvalError as error:
         text = str(error) if error.diagnostics else f"{error.code}: {error}"
@@ -60,7 +61,7 @@ def answer(line: bytes, *, drop_missing: bool = False) -> bytes:
     if not isinstance(columns, dict):
         return _error(identity, "parse", "bad-line", '"input" is not an object')
     try:
-        rows = evaluate(sql, columns, received_ns=time.time_ns())
+        rows = evaluate(sql, columns, standalone_functions(), received_ns=time.time_ns())
         return encode_document({"id": identity, "rows": [_without_missing(r) for r in rows] if drop_missing else rows})
     except EvalError as error:
         return _error(identity, error.stage, error.code, str(error))

@@ -28,6 +28,7 @@ from headrace.settings import (
     AdminSettings,
     AuthSettings,
     ConnectionChoice,
+    FunctionSettings,
     InboxSettings,
     ProcessSettings,
     SinkChoice,
@@ -69,6 +70,7 @@ def config_page() -> str:
     lines += _section("`[listeners.<name>]`", ListenerSettings)
     lines += _section("`[broker]`", BrokerLimits)
     lines += _section("`[inbox]`", InboxSettings)
+    lines += _section("`[functions]`", FunctionSettings)
     lines += _section("`[auth]`", AuthSettings)
     providers = provider_types()
     for name in _built_in(providers):

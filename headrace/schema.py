@@ -20,6 +20,7 @@ from headrace.settings import (
     AdminSettings,
     AuthSettings,
     ConnectionChoice,
+    FunctionSettings,
     InboxSettings,
     ProcessSettings,
     SinkChoice,
@@ -104,6 +105,7 @@ def build() -> dict[str, Any]:
         "listeners": {"type": "object", "additionalProperties": _of(ListenerSettings)},
         "broker": _of(BrokerLimits),
         "inbox": _of(InboxSettings),
+        "functions": _of(FunctionSettings),
         "auth": auth,
         "acl": {"type": "array", "items": _of(AclRule)},
         "connections": {

@@ -32,7 +32,10 @@ from headrace.config import Config, load
 from headrace.deadletters import DeadLetters
 from headrace.decoding import ConfigErrors, Decoder
 from headrace.effective import effective
+from headrace.hosts import host, store
 from headrace.inlets import Inlet, Inlets, build_sources
+from headrace.jq_runner import JqProcess
+from headrace.kv_file import FILE_NAME, KvFile
 from headrace.links import LinkPlan, Links
 from headrace.outlets import Outlets
 from headrace.outlets import Plan as OutletPlan
@@ -41,6 +44,7 @@ from headrace.rulelist import rule_list
 from headrace.status import Component, components, disabled_rule
 from headrace.version import installed_version
 from rules.compiler import RuleSet, RuleSource, compile_rules
+from rules.functions import FunctionTable, available_functions
 from rules.runtime import Engine
 from sinks.delivery import Delivery
 
@@ -48,13 +52,15 @@ _log = logging.getLogger("headrace.service")
 
 _TICK = 1.0
 """Seconds between two looks at the clocks and at the rules' deadlines."""
-_RELOADABLE = frozenset({"rules", "sinks", "connections"})
+_RELOADABLE = frozenset({"rules", "functions", "sinks", "connections"})
 """Keys of the file that a reload applies; the others wait for the next start."""
 
 
-def compile_config(config: Config) -> RuleSet:
+def compile_config(config: Config, functions: FunctionTable | None = None) -> RuleSet:
     """The rules of a configuration; RuleError with everything that is wrong with them."""
-    return compile_rules([RuleSource(*text) for text in config.rules], config.sinks.keys())
+    if functions is None:
+        functions = available_functions(host(config.functions))
+    return compile_rules([RuleSource(*text) for text in config.rules], config.sinks.keys(), functions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +91,12 @@ class Service:
             full=lambda: self._inbox.full,
             call_soon=asyncio.get_running_loop().call_soon,
         )
+        self._jq = JqProcess()
+        self._store = store(config.functions.kv_store)
+        self._kept: KvFile | None = None
+        if config.functions.kv_store.persist and config.data_dir is not None:
+            self._kept = KvFile(config.data_dir / FILE_NAME, self._store, self.metrics)
+        self._count_store()
         self._engine = Engine(self.metrics, on_error=self._dead.failed, on_disabled=self._switched_off)
         self._pump = Pump(self._engine, self.clock, self.metrics, self._resume, config.inbox.linger)
         self._inbox = MemoryInbox(
@@ -137,6 +149,21 @@ class Service:
             lambda: [((), (self.clock.now() - started) / SECOND)],
         )
 
+    def _count_store(self) -> None:
+        kept = self._store
+        self.metrics.read(
+            "headrace_kv_store_entries", "Entries that kv_store_put keeps", "gauge", lambda: [((), len(kept))]
+        )
+        self.metrics.read(
+            "headrace_kv_store_bytes", "Bytes of their keys and values, about", "gauge", lambda: [((), kept.bytes)]
+        )
+        self.metrics.read(
+            "headrace_kv_store_refused_total",
+            "Values that kv_store_put refused because the table is full",
+            "counter",
+            lambda: [((), kept.refused)],
+        )
+
     # -- starting ---------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
@@ -153,6 +180,8 @@ class Service:
     async def _start(self) -> None:
         config = self.config
         _make_data_dir(config)
+        if self._kept is not None:
+            self._kept.open()
         plan = self._plan(config)
         if config.admin is not None:
             pages = {
@@ -184,7 +213,7 @@ class Service:
 
     def _plan(self, config: Config) -> _Plan:
         """Make what is new in ``config``; HeadraceError, and nothing has changed, where anything is wrong with it."""
-        rules = compile_config(config)
+        rules = compile_config(config, available_functions(host(config.functions, jq=self._jq, kept=self._store)))
         decoder = Decoder(config.file, config.base_dir, config.lines)
         links = self._links.plan(config.connections, decoder)
         inlets = build_sources(config.sources.values(), links, self.clock, self._router)
@@ -210,6 +239,8 @@ class Service:
         """Once a second, all that waits for the time to pass."""
         self._ticking = asyncio.get_running_loop().call_later(_TICK, self._tick)
         self.clock.sync()
+        if self._kept is not None:
+            self._kept.flush_soon()
         deadline = self._engine.next_deadline
         if deadline is not None and deadline <= self.clock.now():
             self._pump.advance()
@@ -301,6 +332,9 @@ class Service:
                 lost[outlet.spec.name] = lost.get(outlet.spec.name, 0) + rows
         if self._admin is not None:
             await self._admin.close()
+        self._jq.close()
+        if self._kept is not None:
+            await self._kept.close()
         if self._access_is_open:
             self._access_is_open = False
             await self._access.close()

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from core.clock import MILLISECOND, SECOND
-from core.settings import Bind, Duration
+from core.settings import Bind, Duration, Size
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -39,6 +39,43 @@ class InboxSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, fr
     """When so many wait, QoS 1 and 2 publishers are no longer read; QoS 0 messages are dropped and counted."""
     linger: Duration = Duration(5 * MILLISECOND)
     """The least time from one run of the rules to the next, unless many messages wait. After a pause none waits."""
+
+
+class KvStoreSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
+    """What ``kv_store_put`` keeps for all rules. Changes of it take effect at the next start."""
+
+    max_entries: Positive = 100_000
+    """What is put beyond that is refused: the message fails for its rule, and is counted."""
+    max_bytes: Size = Size(16 << 20)
+    """The same for the bytes of keys and values, about."""
+    persist: bool = False
+    """Store the entries in ``data_dir``, once a second and at a stop, and have them again after a restart."""
+
+
+class ProcDictSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
+    """What ``proc_dict_put`` keeps for each connection; for connections that have none yet, a reload applies it."""
+
+    max_entries: Positive = 100
+    """What is put beyond that is refused."""
+    max_bytes: Size = Size(64 << 10)
+    """The same for the bytes of keys and values, about."""
+
+
+class FunctionSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
+    """What the functions of rules may do and how long. A reload applies it."""
+
+    regex_timeout: Duration = Duration(100 * MILLISECOND)
+    """How long one regular expression may take on one text, where no engine promises that it is quick. As long the
+    whole service stands still; then the message fails for its rule, and the pattern rests for ten times as long."""
+    jq_timeout: Duration = Duration(SECOND)
+    """How long a jq program may take, whatever time-out it is called with, where it is not certain to be quick. As long
+    the whole service stands still; then the message fails for its rule, and the program rests for ten times as long."""
+    env: list[str] = []
+    """Environment variables that ``getenv`` may read, beside all that begin with ``EMQXVAR_``."""
+    kv_store: KvStoreSettings = KvStoreSettings()
+    """A table of the whole service, for values that rules keep."""
+    proc_dict: ProcDictSettings = ProcDictSettings()
+    """Tables of connections."""
 
 
 class AuthSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):

@@ -22,9 +22,11 @@ from core.errors import HeadraceError
 from core.message import Type
 from rules import nodes
 from rules.bind_forms import FORMS, FormBinder
+from rules.bind_message import MESSAGE_FUNCTIONS, MessageBinder
 from rules.columns import Columns
 from rules.diagnostics import Problems, Span, suggestion
 from rules.functions import FunctionTable
+from rules.functions.absent import ABSENT
 from rules.nodes import Range, span_of
 from rules.scope import PAYLOAD, Scope, Step
 from rules.tree import (
@@ -47,6 +49,7 @@ from rules.tree import (
     Not,
     Or,
     Received,
+    Sender,
     Slice,
     TopicMatches,
 )
@@ -64,7 +67,7 @@ _NOW: Final = "CURRENT_TIMESTAMP"
 _MODULE_PREFIX: Final = "emqx_rule_funcs"
 
 
-class ExpressionBinder(FormBinder):
+class ExpressionBinder(FormBinder, MessageBinder):
     """Binds expressions within a scope. ``functions`` are what they may call; errors go to ``problems``."""
 
     def __init__(self, columns: Columns, functions: FunctionTable, problems: Problems) -> None:
@@ -265,7 +268,7 @@ class ExpressionBinder(FormBinder):
         return Case(bound, tuple(zip(tests, values, strict=True)), last)
 
     def _call(self, tree: exp.Expr) -> Expr:
-        form = self._form(tree)
+        form = self._form(tree) or self._of_message(tree)
         if form is not None:
             return form
         name = tree.name
@@ -288,6 +291,8 @@ class ExpressionBinder(FormBinder):
             )
             return UNDEFINED
         call = self._checked_call(Call(function, function.name, arguments))
+        if call is not None and function.needs_publisher:
+            call = replace(call, arguments=(Sender(), *call.arguments))
         return UNDEFINED if call is None else _folded(call)
 
     def _in_any_case(self, name: str) -> str:
@@ -306,7 +311,7 @@ class ExpressionBinder(FormBinder):
             self._problems.add("unknown-function", str(error), span_of(tree))
             return None
         if function is None and name not in _OPERATOR_FUNCTIONS:
-            hint = suggestion(name, [*self._functions.names(), *FORMS])
+            hint = ABSENT.get(name) or suggestion(name, [*self._functions.names(), *FORMS, *MESSAGE_FUNCTIONS])
             message = f"there is no function {name!r}"
             if name.startswith(_MODULE_PREFIX):
                 message += " (sql_function_provider_module_not_loaded)"

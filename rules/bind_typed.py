@@ -87,7 +87,7 @@ class TypedBinder:
         try:
             return parse(text)
         except Refusal as refusal:
-            self._problems.add("bad-literal", str(refusal), span, hint=hint)
+            self._problems.add("bad-literal", str(refusal), span, hint=hint or refusal.hint)
             return None
 
     def _timestamp_literal(self, tree: exp.Expr) -> Expr:
@@ -320,7 +320,9 @@ class TypedBinder:
             argument = self._as(given, next(iter(wanted))) if len(wanted) == 1 and len(parameter.types) == 1 else given
             arguments.append(argument)
             kind = self._kind(argument)
-            if isinstance(argument, Const) and parameter.check is not None and not is_null(argument):
+            # For eval a literal that is refused fails when it runs, as in EMQX.
+            literal = isinstance(argument, Const) and not is_null(argument) and self._columns.strict
+            if literal and isinstance(argument, Const) and parameter.check is not None:
                 check = parameter.check
                 size = len(self._problems.found)
                 self._parsed(argument.value, argument.span, check)

@@ -21,7 +21,7 @@ from rules.checks import check
 from rules.codegen import Program, generate
 from rules.columns import MESSAGE_COLUMNS
 from rules.diagnostics import Diagnostic, Problems, Source, Span, suggestion
-from rules.functions import FunctionTable, available_functions
+from rules.functions import FunctionTable, hostless_functions
 from rules.nodes import MORE_SINKS_ARG, Foreach, span_of
 from rules.options import RuleOptions, read_options
 from rules.plan import Plan, plan
@@ -84,7 +84,7 @@ def compile_rules(
 
     Raises RuleError with all diagnostics, file by file; nothing of a set with errors is usable.
     """
-    compiler = _Compiler(targets, available_functions() if functions is None else functions)
+    compiler = _Compiler(targets, hostless_functions() if functions is None else functions)
     for source in sources:
         compiler.file(source)
     if compiler.diagnostics:

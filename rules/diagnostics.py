@@ -37,7 +37,7 @@ CODES: Final = MappingProxyType(
         "duplicate-rule": "two rules have the same name",
         "not-boolean": "a condition is certain not to be true or false",
         "wrong-type": "an operator gets a value that it is certain to refuse",
-        "bad-literal": "a literal's text is not of its type: no time, no interval, no time zone, no field",
+        "bad-literal": "a literal's text is none of what it must be: a time, interval, zone, field, pattern, program",
     }
 )
 """Every diagnostic code with its meaning; the codes are stable, messages are not."""

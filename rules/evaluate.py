@@ -12,14 +12,14 @@ from typing import Any, Literal
 
 from core.errors import HeadraceError, PayloadError
 from core.instants import rfc3339
-from core.message import MISSING, Message, Row, Schema, Type
+from core.message import MISSING, Message, Publisher, Row, Schema, Type
 from core.metrics import Metrics
 from rules.bind import Binder
 from rules.codegen import generate
 from rules.columns import Columns, given_columns
 from rules.compiler import CompiledRule
 from rules.diagnostics import Diagnostic, Problems, Source, Span
-from rules.functions import available_functions
+from rules.functions import FunctionTable, hostless_functions
 from rules.nodes import Foreach, span_of
 from rules.options import RuleOptions
 from rules.plan import plan
@@ -52,20 +52,23 @@ class EvalError(HeadraceError):
         self.diagnostics = diagnostics
 
 
-def evaluate(sql: str, columns: Mapping[str, Any], *, received_ns: int = 0) -> list[dict[str, Any]]:
+def evaluate(
+    sql: str, columns: Mapping[str, Any], functions: FunctionTable | None = None, *, received_ns: int = 0
+) -> list[dict[str, Any]]:
     """The rows that one SELECT or FOREACH gives for a message with these columns; EvalError says why it does not.
 
     ``columns["payload"]`` as str or bytes is the raw payload, as anything else it is already decoded. A value of a row
     may be MISSING, and texts that are no UTF-8 are bytes. The message came in at ``columns["timestamp"]``, in
     milliseconds, or at ``received_ns`` where there is no such column.
     """
-    rule = _compile(sql, tuple(columns))
+    rule = _compile(sql, tuple(columns), hostless_functions() if functions is None else functions)
     payload = columns.get(PAYLOAD, b"")
     timestamp = columns.get("timestamp")
     message = Message(
         topic=str(columns.get("topic", "")),
         payload=b"",
         columns=columns,
+        publisher=Publisher(""),
         received_ns=timestamp * 1_000_000 if type(timestamp) is int else received_ns,
     )
     if isinstance(payload, bytes):
@@ -97,7 +100,7 @@ def _readable(schema: Schema, row: Row) -> dict[str, Any]:
 
 
 @lru_cache(maxsize=256)
-def _compile(sql: str, names: tuple[str, ...]) -> CompiledRule:
+def _compile(sql: str, names: tuple[str, ...], functions: FunctionTable) -> CompiledRule:
     problems = Problems(Source("<eval>", sql))
     statements = parse(problems)
     if not statements and not problems.found:
@@ -112,7 +115,7 @@ def _compile(sql: str, names: tuple[str, ...]) -> CompiledRule:
         _raise(problems)
     source: Columns = given_columns(names)
     try:
-        query = Binder(source, available_functions(), problems).query(tree)
+        query = Binder(source, functions, problems).query(tree)
         _raise(problems)
         return CompiledRule(
             name=_NAME,

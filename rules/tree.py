@@ -79,6 +79,11 @@ class Ref(Expr):
 
 
 @dataclass(frozen=True, slots=True)
+class Sender(Expr):
+    """The message's publisher: an argument that no call names."""
+
+
+@dataclass(frozen=True, slots=True)
 class Item(Expr):
     """The present element of FOREACH."""
 

@@ -36,13 +36,13 @@ LAWS: Final = {
     "core": law("msgspec"),
     "formats": law("msgspec core"),
     "broker": law("msgspec core", lazy="argon2"),
-    "rules": law("msgspec core formats sqlglot"),
+    "rules": law("msgspec core formats sqlglot", lazy="jq re2 regex"),
     "connections": law("msgspec core", lazy="aiohttp confluent_kafka kafka paho psycopg pymysql sqlalchemy yarl"),
     "sinks": law("msgspec core formats connections", lazy="aiohttp pyarrow sqlalchemy psycopg pymysql yarl zstandard"),
     "gateways": law("msgspec core formats connections"),
     "headrace": law(
         "msgspec core formats broker connections rules sinks gateways prometheus_client starlette uvicorn",
-        lazy="argon2 pytest rich sqlalchemy sqlglot uvloop",
+        lazy="argon2 jq pytest rich sqlalchemy sqlglot uvloop",
     ),
 }
 

@@ -29,6 +29,7 @@ from rules.tree import (
     Opened,
     Put,
     Ref,
+    Sender,
     Slice,
 )
 
@@ -117,6 +118,9 @@ class Values:
     def _ref(self, expr: Ref) -> str:
         text = self.value(self._facts.query.lets[expr.index])
         return text if _is_atom(text) or not self._facts.shared(expr) else self._out.local(text)
+
+    def _sender(self, _expr: Sender) -> str:
+        return "m.publisher"
 
     def _item(self, _expr: Item) -> str:
         return "item"

@@ -20,7 +20,7 @@ from decimal import Decimal
 from typing import Annotated, Any, Final, NamedTuple, TypeVar, get_type_hints
 
 from core.errors import HeadraceError
-from core.message import Missing, Type
+from core.message import Missing, Publisher, Type
 from rules.functions.bitstring import BitString
 
 BAD_ARGUMENT: Final = "bad_sql_function_argument"
@@ -53,11 +53,15 @@ class FunctionError(HeadraceError):
 
 
 class Refusal(ValueError):
-    """What a function's body raises to give its error a ``code`` of its own; the name is added by the caller."""
+    """What a function's body raises to give its error a ``code`` of its own; the name is added by the caller.
 
-    def __init__(self, message: str, code: str = BAD_ARGUMENT) -> None:
+    ``hint`` is the way out, for errors that a rule's author sees before the rule runs.
+    """
+
+    def __init__(self, message: str, code: str = BAD_ARGUMENT, *, hint: str = "") -> None:
         super().__init__(message)
         self.code = code
+        self.hint = hint
 
 
 class Parameter(NamedTuple):
@@ -79,6 +83,7 @@ class ScalarFunction:
     ``signatures`` has one tuple of parameters per form of the call, ``results`` their types;
     ``examples`` are pairs of a call and its
     result, and the tests run them. ``propagates``: null arguments are given back.
+    ``needs_publisher``: ``call`` gets the message's publisher before the arguments.
     """
 
     name: str
@@ -93,6 +98,7 @@ class ScalarFunction:
     signatures: tuple[tuple[Parameter, ...], ...] = ()
     results: tuple[Type, ...] = ()
     propagates: bool = False
+    needs_publisher: bool = False
 
     def form(self, count: int) -> int:
         """The number of the form that takes ``count`` arguments, -1 where none is declared."""
@@ -136,6 +142,13 @@ class FunctionTable(Mapping[str, ScalarFunction]):
     def __len__(self) -> int:
         return len(self._functions)
 
+    # What is compiled against one table does not serve another, whatever that holds.
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __hash__(self) -> int:
+        return id(self)
+
 
 class Kind(NamedTuple):
     """What one annotation accepts: per Python type, None (as it is) or the conversion to what the body gets."""
@@ -161,7 +174,8 @@ def encode_text(value: str) -> bytes:
         raise Refusal(f"{shown(value)} cannot be written as UTF-8") from None
 
 
-Text = Annotated[str, Kind("a string", frozenset({Type.TEXT}), {str: None, bytes: decode_text, BitString: decode_text})]
+TEXT: Final = Kind("a string", frozenset({Type.TEXT}), {str: None, bytes: decode_text, BitString: decode_text})
+Text = Annotated[str, TEXT]
 Binary = Annotated[
     bytes,
     Kind("a string or binary", frozenset({Type.TEXT, Type.BYTES}), {bytes: None, BitString: None, str: encode_text}),
@@ -189,6 +203,9 @@ Interval = Annotated[int, Kind("an interval", frozenset({Type.INTERVAL}), {int: 
 Array = Annotated[list[Any], Kind("an array", frozenset({Type.ARRAY}), {list: None})]
 Object = Annotated[dict[Any, Any], Kind("a map", frozenset({Type.OBJECT}), {dict: None})]
 Anything = Annotated[Any, Kind("any value", frozenset(), None)]
+SENDER: Final = Kind("the message's publisher", frozenset(), None)
+Sender = Annotated[Publisher, SENDER]
+"""For a first parameter that no call names: who published the message."""
 
 
 def shown(value: Any) -> str:
@@ -217,7 +234,7 @@ class Slot(NamedTuple):
     kind: Kind
 
 
-def _slots(function: Callable[..., Any]) -> tuple[Slot, ...]:
+def _slots(function: Callable[..., Any], checks: Mapping[str, Callable[[Any], Any]]) -> tuple[Slot, ...]:
     hints = get_type_hints(function, include_extras=True)
     slots = []
     for parameter in inspect.signature(function).parameters.values():
@@ -229,7 +246,7 @@ def _slots(function: Callable[..., Any]) -> tuple[Slot, ...]:
                     kind.types,
                     optional=parameter.default is not parameter.empty,
                     repeated=parameter.kind is parameter.VAR_POSITIONAL,
-                    check=kind.check,
+                    check=checks.get(parameter.name, kind.check),
                 ),
                 kind,
             )
@@ -327,13 +344,17 @@ class Category:
         aliases: tuple[str, ...] = (),
         pure: bool = True,
         propagate: bool = False,
+        checks: Mapping[str, Callable[[Any], Any]] | None = None,
     ) -> Callable[[Body], Body]:
-        """Declare the decorated function; ``name`` where Python has taken it. The body stays callable as it is."""
+        """Declare the decorated function; ``name`` where Python has taken it. The body stays callable as it is.
+
+        ``checks`` are those of parameters by name, where their annotation has none.
+        """
 
         def declare(body: Body) -> Body:
             own = name or body.__name__
             for known in (own, *aliases):
-                self._add(known, own, body, result, pure, propagate, examples if known == own else ())
+                self._add(known, own, body, result, pure, propagate, examples if known == own else (), checks or {})
             return body
 
         return declare
@@ -347,9 +368,11 @@ class Category:
         pure: bool,
         propagate: bool,
         examples: tuple[tuple[str, Any], ...],
+        checks: Mapping[str, Callable[[Any], Any]],
     ) -> None:
-        slots = _slots(body)
-        parameters = tuple(slot.parameter for slot in slots)
+        slots = _slots(body, checks)
+        needs_publisher = bool(slots) and slots[0].kind is SENDER
+        parameters = tuple(slot.parameter for slot in slots[needs_publisher:])
         variadic = any(parameter.repeated for parameter in parameters)
         function = ScalarFunction(
             name=name,
@@ -364,6 +387,7 @@ class Category:
             signatures=(parameters,),
             results=(result,),
             propagates=propagate,
+            needs_publisher=needs_publisher,
         )
         other = self.functions.get(name)
         self.functions[name] = function if other is None else _overload(other, function)

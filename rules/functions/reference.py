@@ -9,6 +9,7 @@ import sys
 from itertools import groupby
 
 from core.message import Type
+from rules.bind_message import MESSAGE_FUNCTIONS, MessageFunction
 from rules.functions import builtin_functions
 from rules.functions.base import MAX_RESULT, Parameter, ScalarFunction
 from rules.functions.values import json_text
@@ -30,6 +31,9 @@ in any case: `LOWER(x)` is `lower(x)`.
 - No result is longer than {MAX_RESULT >> 20} MiB.
 - In the examples `undefined` is the value of a field that is not there.
 """
+
+_MESSAGE_HEAD = """Other ways to write the columns of the message, as EMQX has them. They cost nothing more, mean the
+message's column also where an alias has its name, and are errors where the source lacks the column."""
 
 _NAMES = {
     frozenset[Type](): "any",
@@ -91,7 +95,15 @@ def markdown() -> str:
     for category, members in groupby(functions.values(), key=lambda function: function.category):
         parts.append(f"## {category[0].upper()}{category[1:]}\n")
         parts += [_entry(function) + "\n" for function in sorted(members, key=lambda function: function.name)]
+    parts.append("## Message\n")
+    parts.append(_MESSAGE_HEAD + "\n")
+    parts += [_message_entry(name, function) + "\n" for name, function in sorted(MESSAGE_FUNCTIONS.items())]
     return "\n".join(parts)
+
+
+def _message_entry(name: str, function: MessageFunction) -> str:
+    forms = "<br>\n".join(f"`{form}`" for form in function.forms)
+    return f"### `{name}`\n\n{forms}\n\n{function.doc} The column `{function.column}`."
 
 
 if __name__ == "__main__":

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from core.message import MISSING
-from rules.functions import FunctionError, FunctionTable
-from rules.functions.base import MAX_RESULT
+from rules.functions import FunctionError, FunctionTable, Host, functions_for
+from rules.functions.base import MAX_RESULT, Refusal
 from rules.functions.bitstring import BitString
 
 FAMILY = "👨\u200d👩\u200d👧"  # three people in one character
@@ -145,6 +145,26 @@ VALUES: list[tuple[str, tuple[Any, ...], Any]] = [
     ("regex_match", ("axb", "^\\Qa.b\\E$"), False),
     ("regex_extract", ("k=v", "(?<key>\\w)=(?<value>\\w)"), ["k", "v"]),
     ("regex_extract", ("ac", "(a)(b)?(c)"), ["a", "", "c"]),
+    ("regex_extract", ("a", "(a)|(b)"), ["a"]),
+    ("regex_extract", ("b", "(a)|(b)()"), ["", "b", ""]),
+    ("regex_extract", ("c", "(a)?(b)?c"), []),
+    ("regex_match", ("axB", "a(?i)xb|q"), True),
+    ("regex_match", ("Ax", "a(?i)X"), False),
+    ("regex_match", ("cQ", "c(?:a(?i)b|q)"), True),
+    ("regex_match", ("ab", "(?i)A(?-i)B"), False),
+    ("regex_match", ("a\x0b", "a\\s$"), True),
+    ("regex_match", ("x5", "^[[:^digit:]][[:digit:]]$"), True),
+    ("regex_match", ("ab", "a\\K(?<=a)b"), True),
+    ("regex_match", ("((()))", "^(\\((?1)*\\))$"), True),
+    ("regex_match", ("abab", "^(ab)\\g{1}$"), True),
+    ("regex_match", ("abab", "^(?<x>ab)\\k{x}$"), True),
+    ("regex_match", ("aaa", "^a{,3}$"), False),
+    ("regex_match", ("a{,3}", "^a{,3}$"), True),
+    ("regex_match", ("\u263a\x01\x07", "^\\x{263A}\\cA\\007$"), True),
+    ("regex_match", ("k", "(?i)\u212a"), False),
+    ("regex_match", ("Straße", "\\w\\W\\we*$"), True),
+    ("regex_replace", ("baac", "a*", "-"), "-b--c-"),
+    ("regex_replace", ("ab\n", "b$", "x"), "ax\n"),
     ("regex_extract", ("ac", "ac"), []),
     ("regex_replace", ("", "c.*", "e"), ""),
     ("regex_replace", ("ab", "(a)", "\\0\\9\\&\\\\\\n"), "a&\\\\nb"),
@@ -301,8 +321,8 @@ ERRORS: list[tuple[str, tuple[Any, ...], str]] = [
     ("unescape", ("\\xG1",), "unrecognized_escape_sequence"),
     ("unescape", ("\\x11000000",), "invalid_unicode_character"),
     ("unescape", ("\\xD800",), "invalid_unicode_character"),
-    ("regex_match", ("a", "("), ARGUMENT),
-    ("regex_match", ("a", "a" * 5_000), ARGUMENT),
+    ("regex_match", ("a", "("), "bad_regex"),
+    ("regex_match", ("a", "a" * 5_000), "bad_regex"),
     ("sprintf", ("~s",), ARGUMENT),
     ("sprintf", ("~s", 1, 2), ARGUMENT),
     ("sprintf", ("~b", 1.0), ARGUMENT),
@@ -440,10 +460,18 @@ def test_local_times_have_the_offset_of_their_instant(
         time.tzset()
 
 
-def test_environment_variables_need_the_prefix(functions: FunctionTable, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("EMQXVAR_SITE", "north")
-    monkeypatch.setenv("SECRET", "x")
-    assert functions["getenv"].call("SITE") == "north"
-    assert functions["getenv"].call("SECRET") == ""
-    monkeypatch.setenv("EMQXVAR_SITE", "south")
-    assert functions["getenv"].call("SITE") == "north"
+def test_environment_variables_need_the_prefix_or_the_list() -> None:
+    environment = {"EMQXVAR_SITE": "north", "SECRET": "x", "ZONE": "z", "EMQXVAR_ZONE": "own"}
+    getenv = functions_for(Host(environment=environment, variables=frozenset({"ZONE", "UNSET"})))["getenv"]
+    assert [getenv.call(name) for name in ("SITE", "ZONE", "UNSET")] == ["north", "own", ""]
+    for name in ("SECRET", "EMQXVAR_SITE", "", "a\0b"):
+        with pytest.raises(FunctionError, match="may not read") as caught:
+            getenv.call(name)
+        assert caught.value.code == "forbidden_variable"
+    check = getenv.signatures[0][0].check
+    assert check is not None
+    check("SITE")
+    with pytest.raises(Refusal) as refused:
+        check("SECRET")
+    assert refused.value.hint == "name it in `[functions] env`, or set EMQXVAR_SECRET"
+    assert functions_for(Host(variables=None))["getenv"].call("ANY") == ""

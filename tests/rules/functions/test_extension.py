@@ -10,7 +10,7 @@ import pytest
 from core.errors import ExtensionError
 from core.message import MISSING, Type
 from core.registry import Registry
-from rules.functions import Function, FunctionError, Nulls, Parameter, available_functions, builtin_functions
+from rules.functions import Function, FunctionError, Nulls, Parameter, builtin_functions, hostless_functions
 from rules.functions.extension import ExtensibleTable, adapt
 
 TEXT = frozenset({Type.TEXT})
@@ -108,4 +108,4 @@ def test_nobody_takes_the_name_of_a_builtin() -> None:
 
 
 def test_installed_functions_include_the_builtins() -> None:
-    assert set(builtin_functions()) <= set(available_functions())
+    assert set(builtin_functions()) <= set(hostless_functions())

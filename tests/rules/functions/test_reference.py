@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from rules.bind_message import MESSAGE_FUNCTIONS
 from rules.functions import builtin_functions
 from rules.functions.reference import markdown
 
@@ -18,4 +19,4 @@ def test_the_page_is_fresh() -> None:
 
 def test_the_page_has_every_function() -> None:
     headings = [line for line in markdown().splitlines() if line.startswith("### ")]
-    assert sorted(heading.strip("# `") for heading in headings) == builtin_functions().names()
+    assert sorted(heading.strip("# `") for heading in headings) == sorted([*builtin_functions(), *MESSAGE_FUNCTIONS])

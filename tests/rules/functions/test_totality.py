@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.message import MISSING, Missing
+from core.message import MISSING, Missing, Publisher
 from rules.functions import FunctionError, FunctionTable, ScalarFunction, builtin_functions
 from rules.functions.bitstring import BitString
 
@@ -47,7 +47,7 @@ def _names() -> list[Any]:
 
 def _outcome(function: ScalarFunction, arguments: list[Any]) -> Any:
     try:
-        return function.call(*arguments)
+        return function.call(*([Publisher("")] if function.needs_publisher else []), *arguments)
     except FunctionError as error:
         return error
 
