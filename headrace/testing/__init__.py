@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from headrace.testing.codecs import CodecContract
 from headrace.testing.connections import ConnectionContract
+from headrace.testing.functions import as_called
 from headrace.testing.sinks import PLAIN, VALUES, SinkContract, batch
 
-__all__ = ["PLAIN", "VALUES", "CodecContract", "ConnectionContract", "SinkContract", "batch"]
+__all__ = ["PLAIN", "VALUES", "CodecContract", "ConnectionContract", "SinkContract", "as_called", "batch"]

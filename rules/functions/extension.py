@@ -27,6 +27,11 @@ from rules.functions.base import (
     shown,
 )
 
+RESERVED: Final = frozenset(
+    ("msgid", "qos", "flags", "flag", "topic", "clientid", "clientip", "peerhost", "username", "payload")
+)
+"""Names of functions that are no functions of the table: rules read the message with them."""
+
 
 class Nulls(enum.Enum):
     """What a third-party function does about arguments that are MISSING or None."""
@@ -124,7 +129,7 @@ class ExtensibleTable(FunctionTable):
         super().__init__(builtins.values())
         self._extensions = extensions
         self._installed = frozenset(extensions.names())
-        if taken := sorted(self._installed & set(builtins)):
+        if taken := sorted(self._installed & (set(builtins) | RESERVED)):
             raise ExtensionError(
                 f"an installed package claims the built-in function {taken[0]!r}; uninstall or rename it",
                 "headrace.functions",
