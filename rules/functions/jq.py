@@ -7,7 +7,6 @@ cache. jq knows no other numbers than doubles.
 
 from __future__ import annotations
 
-import time
 from functools import cached_property, lru_cache
 from typing import Any, Final
 
@@ -16,14 +15,13 @@ from formats.json import decode_document
 from rules.functions.base import Anything, Category, Int, Refusal, Text, check_size, decode_text, shown
 from rules.functions.host import Host
 from rules.functions.jq_cost import cost
+from rules.functions.limits import Rest
 from rules.functions.values import json_text
 
 NAME: Final = "jq"
 ERROR: Final = "jq_exception"
 MAX_PROGRAM: Final = 4_096
 MAX_CACHED: Final = 128
-REST: Final = 10
-"""How many times its time limit a program rests that ran into it."""
 
 
 class Program:
@@ -36,7 +34,7 @@ class Program:
             raise Refusal("the program has a NUL", ERROR)
         self.text = text
         self.cost = cost(text)
-        self.rests_until = 0.0
+        self.rest = Rest()
 
     def quick(self, length: int) -> bool:
         """Is it certain to be done soon with an input of this length?"""
@@ -105,12 +103,12 @@ class _Runs:
         if self._runner is None:
             raise Refusal("the program may take long, and there is no process here to run it in", ERROR)
         check_size(len(document))
-        if program.rests_until and time.monotonic() < program.rests_until:
+        if program.rest.holds(len(document)):
             raise Refusal(f"{_short(program.text)} rests, as it took longer than allowed a moment ago", ERROR)
         try:
             outputs = self._runner.run(program.text, document, seconds)
         except TimeoutError:
-            program.rests_until = time.monotonic() + REST * seconds
+            program.rest.begin(len(document), seconds)
             raise program.failure(f"timeout after {seconds:g} s", document) from None
         except Refusal as refusal:
             raise program.failure(str(refusal), document) from None

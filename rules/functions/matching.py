@@ -5,8 +5,7 @@
 3. RE2, whose time is linear in the text, where it is installed and has the pattern's notation: from the first time on
    that ``regex`` was not done with the pattern in :data:`TRIAL` seconds.
 
-Without RE2 a pattern that ran into the time limit rests for ten times as long: a device that sends what a pattern was
-not made for costs a tenth of the time, not all of it.
+Without RE2 a pattern that ran into the time limit rests (``limits``).
 
 All three give the same matches. Compiled patterns are kept in a bounded cache.
 """
@@ -14,7 +13,6 @@ All three give the same matches. Compiled patterns are kept in a bounded cache.
 from __future__ import annotations
 
 import re
-import time
 import warnings
 from collections.abc import Callable
 from functools import cached_property, lru_cache
@@ -22,6 +20,7 @@ from typing import Any, Final, TypeVar
 
 from rules.functions.backtracking import safe_length
 from rules.functions.base import Refusal
+from rules.functions.limits import Rest
 from rules.functions.pcre import translate
 
 MAX_PATTERN: Final = 4_096
@@ -32,8 +31,6 @@ TRIAL: Final = 0.005
 """Seconds."""
 MAX_TRIED: Final = 1 << 16
 """Longer texts go to RE2 at once: ``regex`` looks at the clock between its steps, and a step may be as long as they."""
-REST: Final = 10
-"""How many times the time limit a pattern rests that ran into it."""
 
 Result = TypeVar("Result")
 Expand = Callable[[Any], str]
@@ -55,7 +52,7 @@ class Matcher:
         self._safe = safe_length(python) if self._quick is not None else -1
         self.groups = self._slow.groups if self._quick is None else self._quick.groups
         self._overran = False
-        self._rests_until = 0.0
+        self._rest = Rest()
 
     def search(self, text: str, limit: float, *, groups: bool = False) -> Any:
         """The first match or None; its groups count only with ``groups``. ``limit`` is in seconds."""
@@ -68,7 +65,7 @@ class Matcher:
                 except TimeoutError:
                     self._overran = True
             return self._linear.search(text)
-        return self._limited(lambda: self._slow.search(text, timeout=limit), limit)
+        return self._limited(lambda: self._slow.search(text, timeout=limit), len(text), limit)
 
     def replace(self, text: str, expander: Callable[[], Expand], limit: float, *, groups: bool = False) -> str:
         """``text`` with every match replaced by what a function of ``expander`` makes of it.
@@ -89,7 +86,7 @@ class Matcher:
             found = list(self._linear.finditer(text))
             if all(match.start() < match.end() for match in found):
                 return _spliced(text, found, expander())
-        replaced = self._limited(lambda: self._slow.sub(expander(), text, timeout=limit), limit)
+        replaced = self._limited(lambda: self._slow.sub(expander(), text, timeout=limit), len(text), limit)
         return replaced
 
     @cached_property
@@ -135,13 +132,13 @@ class Matcher:
                 return False
         return bool(self._linear.programsize * len(text) <= MAX_LINEAR_WORK)
 
-    def _limited(self, run: Callable[[], Result], limit: float) -> Result:
-        if self._rests_until and time.monotonic() < self._rests_until:
+    def _limited(self, run: Callable[[], Result], length: int, limit: float) -> Result:
+        if self._rest.holds(length):
             raise Refusal(f"{self._shown} rests, as it took longer than {limit:g} s a moment ago", "regex_timeout")
         try:
             return run()
         except TimeoutError:
-            self._rests_until = time.monotonic() + REST * limit
+            self._rest.begin(length, limit)
             raise Refusal(
                 f"{self._shown} took longer than {limit:g} s: nested or adjoining repetitions of the same characters?",
                 "regex_timeout",

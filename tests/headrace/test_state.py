@@ -68,6 +68,19 @@ def test_persisting_needs_a_folder(folder: Folder, headrace: Start) -> None:
     assert "functions.kv_store.persist: there is no data_dir" in service.text
 
 
+@pytest.mark.parametrize("pattern", ["(a+)+$", "^(?=(a|aa|a?)+$)(?:(?:a{30}){30}){30}b"])
+def test_an_evil_text_does_not_stop_the_service(folder: Folder, headrace: Start, client: Connect, pattern: str) -> None:
+    matches = f"regex_match(payload.x, '{pattern}') OR payload.n = 2"
+    folder.rule(f'INSERT INTO meter SELECT clientid, payload.n AS kw FROM "cp/+/meter" WHERE {matches}')  # noqa: S608
+    service = headrace().ready()
+    one = client(service.ports["mqtt"])
+    one.connect()
+    one.publish("cp/1/meter", json.dumps({"x": "a" * 50_000 + "!", "n": 1}))
+    one.publish("cp/1/meter", json.dumps({"x": "aaa", "n": 2}))
+    assert service.stop() == 0
+    assert folder.rows("clientid, kw") == [("cp-1", 2)]
+
+
 def test_jq_in_the_service(folder: Folder, headrace: Start, client: Connect) -> None:
     folder.rule("INSERT INTO meter SELECT clientid, jq('[range(.n)] | add', payload)[1] AS kw FROM \"cp/+/meter\"")
     service = headrace().ready()

@@ -123,7 +123,8 @@ def test_what_no_linear_engine_takes_is_stopped_and_rests() -> None:
         call("a" * 200_000, SLOW)
     assert caught.value.code == "regex_timeout"
     with pytest.raises(FunctionError, match="rests, as it took longer"):
-        call("a" * 200_000, SLOW)
+        call("a" * 100_000, SLOW)
+    assert call("aaab", SLOW) is False
 
 
 def test_without_re2_the_time_limit_holds(monkeypatch: pytest.MonkeyPatch) -> None:
