@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import os
 from collections import OrderedDict
@@ -39,6 +40,7 @@ _MAX_SCHEMAS: Final = 256
 _WORDS: Final = {"none": "plain text", "gzip": "gzip", "zstd": "zstd", "arrow": "an Arrow stream"}
 _MAX_FILES: Final = 4_096
 """Unfinished files of one sink between two writes; beyond them those that were used least recently are finished."""
+_TOO_MANY: Final = (errno.EMFILE, errno.ENFILE)
 _STUCK: Final = 30 * SECOND
 """How long a file is left alone that could not be finished."""
 
@@ -65,6 +67,7 @@ class FileSink(Sink):
         self._sync_files = config.fsync != "never"
         self._files: OrderedDict[str, Output] = OrderedDict()  # by path template's result, least recently used first
         self._open: OrderedDict[Output, None] = OrderedDict()  # those that have a descriptor, in the same order
+        self._most_open = config.max_open_files
         self._bound: dict[Schema, PathOf] = {}
         self._ndjson = Ndjson()
         self._kinds: dict[str, str] = {}
@@ -205,8 +208,16 @@ class FileSink(Sink):
         """The open file for rows of ``path`` and what to append to it."""
         file = self._files.get(path)
         if file is not None and not file.as_left:
-            what = "a new one is begun" if self._layout.rotate is not None else "it is looked at anew"
-            _log.warning("sink %s: %s was moved, removed or changed by others; %s", self.context.name, file.path, what)
+            if self._layout.rotate is None:
+                _log.info(
+                    "sink %s: %s was moved or changed by others, and is opened anew", self.context.name, file.path
+                )
+            else:
+                _log.warning(
+                    "sink %s: others have moved, removed or changed %s: a new file is begun",
+                    self.context.name,
+                    file.path,
+                )
             self._close(file)
             file = None
         if file is not None:
@@ -225,9 +236,15 @@ class FileSink(Sink):
                 return file, b"", [(index, str(reason)) for index in range(len(rows))]
         self._files.move_to_end(path)
         if file not in self._open:
-            while len(self._open) >= self.config.max_open_files:
-                self._close(next(iter(self._open)))
-            file.open(self._whole)
+            self._make_room(self._most_open - 1)
+            try:
+                file.open(self._whole)
+            except OSError as error:
+                if error.errno not in _TOO_MANY or not self._open:
+                    raise
+                self._most_open = max(len(self._open) // 2, 1)  # the process has no more left for us
+                self._make_room(self._most_open - 1)
+                file.open(self._whole)
             self._open[file] = None
         self._open.move_to_end(file)
         return file, data, bad
@@ -256,6 +273,11 @@ class FileSink(Sink):
             with contextlib.suppress(OSError), existing.open("rb") as file:
                 names = units.header_names(file, self.config.delimiter) or names
         return Csv(list(dict.fromkeys(names)), self.config.delimiter, header=self.config.header)
+
+    def _make_room(self, most: int) -> None:
+        """Close files, those first that were not used for the longest time, until ``most`` are open."""
+        while len(self._open) > most:
+            self._close(next(iter(self._open)))
 
     def _close(self, file: Output) -> None:
         file.close()

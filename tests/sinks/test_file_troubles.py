@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gzip
 import os
 import sys
@@ -71,7 +72,7 @@ async def test_an_unfinished_file_that_was_removed_is_begun_anew(
             if gone:
                 part.unlink()
         await sink.write(batch([(2, "x", 1.0)]))
-    assert "was moved, removed or changed by others; a new one is begun" in caplog.text
+    assert "others have moved, removed or changed" in caplog.text
     assert [ids(tmp_path / name) for name in names_in(tmp_path)] == [[1, 2]]
 
 
@@ -160,6 +161,22 @@ async def test_more_partitions_in_one_write_than_may_be_unfinished(
     assert not any(name.startswith(".") for name in names)
     found = sorted(number for name in names for number in ids(tmp_path / name))
     assert found == sorted([*range(20), *range(20)])
+
+
+async def test_a_process_with_fewer_files_than_max_open_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sink = make(tmp_path, path="{id}.ndjson")
+    open_ = os.open
+
+    def few(path: Any, flags: int, mode: int = 0o777) -> int:
+        if len(sink._open) >= 5:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), path)
+        return open_(path, flags, mode)
+
+    monkeypatch.setattr(os, "open", few)
+    async with opened(sink):
+        for _ in range(2):
+            await sink.write(batch([(number, "x", 1.0) for number in range(20)]))
+    assert [len(ids(tmp_path / f"{number}.ndjson")) for number in range(20)] == [2] * 20
 
 
 async def test_what_is_finished_is_no_part_of_a_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
