@@ -280,6 +280,8 @@ class Service:
                 for key in {*config.tables, *self.config.tables} - _RELOADABLE
                 if config.tables.get(key) != self.config.tables.get(key)
             )
+            if config.functions.kv_store != self.config.functions.kv_store:
+                later.append("functions.kv_store")
             self.config = config
             rules, sinks, new = plan.rules.rules, config.sinks, plan.outlets.new
             _log.info("reloaded: %d rules, %d sinks (%d new)", len(rules), len(sinks), len(new))

@@ -65,11 +65,12 @@ class FunctionSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True,
     """What the functions of rules may do and how long. A reload applies it."""
 
     regex_timeout: Duration = Duration(100 * MILLISECOND)
-    """How long one regular expression may take on one text, where no engine promises that it is quick. As long the
-    whole service stands still; then the message fails for its rule, and the pattern rests for ten times as long."""
+    """How long one regular expression may take on one text, where no engine promises that it is quick. For that long
+    the whole service stands still; then the message fails for its rule, and the pattern rests for ten times as long."""
     jq_timeout: Duration = Duration(SECOND)
-    """How long a jq program may take, whatever time-out it is called with, where it is not certain to be quick. As long
-    the whole service stands still; then the message fails for its rule, and the program rests for ten times as long."""
+    """How long a jq program may take, whatever time-out it is called with, where it is not certain to be quick. For
+    that long the whole service stands still; then the message fails for its rule, and the program rests for ten times
+    as long."""
     env: list[str] = []
     """Environment variables that ``getenv`` may read, beside all that begin with ``EMQXVAR_``."""
     kv_store: KvStoreSettings = KvStoreSettings()

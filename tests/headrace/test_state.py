@@ -31,6 +31,7 @@ def test_what_rules_keep(folder: Folder, headrace: Start, client: Connect) -> No
     one.publish("cp/1/meter", "{}")
     wait_until(lambda: service.metric("headrace_kv_store_entries") == 1)
     folder.rule(RULE.replace("cp/+/meter", "cp/#"))
+    folder.replace("persist = true", "persist = true, max_entries = 5")
     service.process.send_signal(signal.SIGHUP)
     wait_until(lambda: service.metric('headrace_reloads_total{result="ok"}') == 1)
     one.publish("cp/1/meter", "{}")
@@ -38,6 +39,7 @@ def test_what_rules_keep(folder: Folder, headrace: Start, client: Connect) -> No
     two.connect()
     two.publish("cp/2/meter", "{}")
     assert service.stop() == 0
+    assert "changes of functions.kv_store take effect at the next start" in service.text
     service = headrace(env={"SITE": "north"}).ready()
     again = client(service.ports["mqtt"])
     again.connect()
