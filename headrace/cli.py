@@ -62,6 +62,18 @@ def build_parser() -> argparse.ArgumentParser:
         "--drop-missing", action="store_true", help='leave missing values out instead of writing "undefined"'
     )
 
+    test = _command(commands, "test", "run the tests of rules (*.test.toml)", _test)
+    test.add_argument("path", nargs="*", help="test files, or folders that hold some (default: the present one)")
+    test.add_argument(
+        "-c",
+        "--config",
+        metavar="FILE",
+        help=f"configuration whose rules and sinks count (default: the nearest {DEFAULT_CONFIG} above a test file)",
+    )
+    test.add_argument("-k", dest="word", metavar="NAME", help="only tests whose name has this in it")
+    test.add_argument("--junit", metavar="FILE", help="write the results as JUnit XML as well")
+    test.add_argument("--watch", action="store_true", help="run again when a test or a rule changes, until Ctrl-C")
+
     explain = _command(commands, "explain", "print the plan of a rule file", _explain)
     explain.add_argument("file", help="the rule file, - for standard input")
     explain.add_argument("--code", action="store_true", help="the generated Python instead")
@@ -143,6 +155,14 @@ def _eval(arguments: argparse.Namespace) -> int:
     columns = {name: getattr(arguments, name) for name in ("topic", "payload", "clientid", "username", "qos")}
     present = {name: value for name, value in columns.items() if value is not None}
     return evaluate_one(arguments.sql, present, sys.stdout.buffer, drop_missing=arguments.drop_missing)
+
+
+def _test(arguments: argparse.Namespace) -> int:
+    from headrace.ruletests.command import test
+
+    return test(
+        arguments.path, arguments.config, word=arguments.word, junit_file=arguments.junit, watch=arguments.watch
+    )
 
 
 def _explain(arguments: argparse.Namespace) -> int:

@@ -98,7 +98,7 @@ class Survey:
     targets: tuple[str, ...] = ()
 
 
-def _rule_texts(decoder: Decoder, patterns: Any) -> tuple[RuleText, ...]:
+def rule_texts(decoder: Decoder, patterns: Any) -> tuple[RuleText, ...]:
     """The text of every rule file, in the order of the patterns and then of the names."""
     paths: dict[Path, None] = {}
     for index, pattern in enumerate(_list_of_texts(patterns)):
@@ -108,16 +108,14 @@ def _rule_texts(decoder: Decoder, patterns: Any) -> tuple[RuleText, ...]:
             decoder.fail(("rules", index), f"{pattern!r} is no path or pattern")
             continue
         if not found:
-            decoder.fail(("rules", index), f"no file matches {pattern!r} in {_shown(decoder.base_dir)}")
+            decoder.fail(("rules", index), f"no file matches {pattern!r} in {shown(decoder.base_dir)}")
         paths.update(dict.fromkeys(found))
     texts = []
     for path in paths:
         try:
-            texts.append(RuleText(_shown(path), path.read_text(encoding="utf-8")))
-        except OSError as error:
-            decoder.errors.append(ConfigError(f"cannot be read: {error.strerror}", file=_shown(path)))
-        except UnicodeDecodeError as error:
-            decoder.errors.append(ConfigError(f"is not UTF-8 at byte {error.start}", file=_shown(path)))
+            texts.append(RuleText(shown(path), read_text(path, shown(path))))
+        except ConfigError as error:
+            decoder.errors.append(error)
     return tuple(texts)
 
 
@@ -129,7 +127,7 @@ def _expand(base_dir: Path, pattern: str) -> Iterator[Path]:
         yield from sorted(base_dir.glob(pattern))
 
 
-def _shown(path: Path) -> str:
+def shown(path: Path) -> str:
     """A path as the user would write it: relative where it lies below the working directory."""
     try:
         return str(path.relative_to(Path.cwd()))
@@ -149,26 +147,40 @@ def inspect(file: str | Path) -> Survey:
     """Read and check a configuration file; errors are in the result."""
     path = Path(file)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path, str(file), "-c FILE names another")
+    except ConfigError as error:
+        return Survey(None, (error,))
+    return parse(text, file=str(file), base_dir=path.resolve().parent)
+
+
+def read_text(path: Path, file: str, absent: str | None = None) -> str:
+    """The text of a file that errors call ``file``; ConfigError, where there is none with the hint ``absent``."""
+    try:
+        return path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        error = ConfigError("there is no such file", file=str(file), hint="-c FILE names another")
-    except UnicodeDecodeError as broken:
-        error = ConfigError(f"is not UTF-8 at byte {broken.start}", file=str(file))
-    except OSError as failed:
-        error = ConfigError(f"cannot be read: {failed.strerror}", file=str(file))
-    else:
-        return parse(text, file=str(file), base_dir=path.resolve().parent)
-    return Survey(None, (error,))
+        raise ConfigError("there is no such file", file=file, hint=absent) from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"is not UTF-8 at byte {error.start}", file=file) from None
+    except OSError as error:
+        raise ConfigError(f"cannot be read: {error.strerror}", file=file) from None
+
+
+def read_tables(text: str, file: str) -> dict[str, Any]:
+    """The tables of a TOML text; ConfigError where it is none."""
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise _syntax_error(str(error), text, file) from None
 
 
 def parse(text: str, *, file: str, base_dir: Path) -> Survey:
     """The same from text; ``file`` is how errors name it."""
     try:
-        tables = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        return Survey(None, (_syntax_error(str(error), text, file),))
+        tables = read_tables(text, file)
+    except ConfigError as error:
+        return Survey(None, (error,))
     decoder = Decoder(file, base_dir, toml_lines.key_lines(text))
-    rules = _rule_texts(decoder, tables.get("rules"))
+    rules = rule_texts(decoder, tables.get("rules"))
     config = _Reader(decoder, tables).config(rules)
     sinks = tables.get("sinks")
     return Survey(
@@ -182,11 +194,15 @@ def parse(text: str, *, file: str, base_dir: Path) -> Survey:
 def _syntax_error(message: str, text: str, file: str) -> ConfigError:
     found = _TOML_PLACE.search(message)
     place = f"{file}:{text.count(chr(10)) + 1}"
+    hint = None
     if found:
         message = message[: found.start()]
         if found["line"]:
             place = f"{file}:{found['line']}:{found['column']}"
-    return ConfigError(f"not TOML: {message}", file=place)
+            line = text.split("\n")[int(found["line"]) - 1]
+            if message.startswith("Invalid initial character for a key") and int(found["column"]) > len(line.rstrip()):
+                hint = "a table in braces must end on its line; write it as a [table] or [[array.of.tables]]"
+    return ConfigError(f"not TOML: {message}", file=place, hint=hint)
 
 
 class _Reader:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path as FilePath
 from typing import Any, Final, Literal, TypeVar, Union, get_args, get_origin
 
@@ -48,13 +48,20 @@ class ConfigErrors(ConfigError):
 
 
 class Decoder:
-    """Decodes the tables of one file and gathers what is wrong in ``errors``."""
+    """Decodes the tables of one file and gathers what is wrong in ``errors``; ``hook`` makes values that TOML lacks."""
 
-    def __init__(self, file: str, base_dir: FilePath, lines: Mapping[Path, int]) -> None:
+    def __init__(
+        self,
+        file: str,
+        base_dir: FilePath,
+        lines: Mapping[Path, int],
+        hook: Callable[[type[Any], Any], Any] = decode_hook,
+    ) -> None:
         self.file = file
         self.base_dir = base_dir
         self.errors: list[ConfigError] = []
         self.lines = lines
+        self._make = hook
 
     def fail(self, path: Path, message: str, hint: str | None = None) -> None:
         """Note an error at ``path``; its line is that of the nearest enclosing key that stands in the file."""
@@ -133,7 +140,7 @@ class Decoder:
     def _hook(self, kind: type[Any], value: Any) -> Any:
         if kind is Secret and isinstance(value, dict) and isinstance(value.get("file"), str):
             value = {**value, "file": str(self.base_dir / value["file"])}
-        return decode_hook(kind, value)
+        return self._make(kind, value)
 
     def _report(self, error: msgspec.ValidationError, kind: Any, value: Any, path: Path) -> None:
         message = str(error)

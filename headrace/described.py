@@ -1,7 +1,8 @@
 """What settings structs say about themselves: fields with their documentation, types and defaults in TOML's words.
 
-The documentation of a field is the text under it in the source. The reference pages and the JSON Schema are made
-from this, so that a setting is described in exactly one place.
+The documentation of a field is the text under it in the source. A class of ours that is a field's type names itself in
+an attribute ``TOML``, and its ``str()`` is a value's text. The reference pages and the JSON Schema are made from this,
+so that a setting is described in exactly one place.
 """
 
 from __future__ import annotations
@@ -105,7 +106,7 @@ def describe(kind: Any) -> str:
         return f"table of {describe(arguments[1])}"
     if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
         return "table"
-    return _LEAVES[kind]
+    return _LEAVES[kind] if kind in _LEAVES else str(kind.TOML)
 
 
 def toml(value: Any) -> str:
@@ -114,7 +115,7 @@ def toml(value: Any) -> str:
         return ""
     if isinstance(value, bool):
         return str(value).lower()
-    if isinstance(value, Duration | Size | Bind):
+    if isinstance(value, Duration | Size | Bind) or hasattr(value, "TOML"):
         return f'"{value}"'
     if isinstance(value, list | tuple):
         return f"[{', '.join(toml(item) for item in value)}]"

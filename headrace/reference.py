@@ -1,4 +1,4 @@
-"""The reference pages that are made from the code: settings, metrics and the command line.
+"""The reference pages that are made from the code: settings, metrics, the command line, the format of rule tests.
 
 ``python -m headrace.reference`` says which pages are stale, ``--write`` makes them anew. A test holds them fresh.
 Pure but for the two functions at the end; what a setting or a command means is said where it is defined.
@@ -24,6 +24,7 @@ from headrace import described
 from headrace.cli import build_parser
 from headrace.config import RuleText, parse, provider_types
 from headrace.endpoints import connection_types, sink_types, source_types
+from headrace.ruletests.settings import RuleTest, RuleTests
 from headrace.settings import (
     AdminSettings,
     AuthSettings,
@@ -56,6 +57,11 @@ _CLI_INTRO: Final = (
     "`headrace [--debug] COMMAND ...`, also as `python -m headrace`. Exit status: 0 done, 1 something is wrong (the "
     "message is on standard error), 2 wrong usage, 130 interrupted. `run` exits 1 also where rows were lost when "
     "it stopped."
+)
+_TESTS_INTRO: Final = (
+    "What `headrace test` runs: files with this ending beside the rules. An unknown key is an error. A **duration** is "
+    'a text such as `"1.5s"` (units ns, us, ms, s, m, h, d), a **time** one such as `"2025-01-31T12:00:00Z"`, or '
+    "TOML's own. [How to test rules](../howto/test-rules.md) has examples."
 )
 
 
@@ -220,10 +226,21 @@ def _arguments(parser: argparse.ArgumentParser) -> str:
     return _table(("argument", "meaning"), rows) if rows else ""
 
 
+def tests_page() -> str:
+    """``rule-tests.md``: every key of ``*.test.toml``."""
+    lines = ["# `*.test.toml`", _MADE, _TESTS_INTRO]
+    fields = [field for field in described.fields(RuleTests) if field.name != "test"]
+    rows = [(f"`{field.name}`", field.kind, _default(field.default), field.doc) for field in fields]
+    lines += ["## Top of the file", _table(("key", "type", "default", "meaning"), rows)]
+    lines += _section("`[[test]]`", RuleTest)
+    return "\n\n".join(lines) + "\n"
+
+
 PAGES: Final[dict[str, Callable[[], str]]] = {
     "config.md": config_page,
     "metrics.md": metrics_page,
     "cli.md": cli_page,
+    "rule-tests.md": tests_page,
 }
 
 

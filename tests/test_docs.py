@@ -2,7 +2,7 @@
 
 A code block with a title (```` ```toml title="headrace.toml" ````) is a whole file. The titled files of a page are
 laid out in a folder in their order, later ones replacing earlier ones, and checked as `headrace check` would, with the
-environment that the `$ export NAME=value` lines of its console blocks make.
+environment that the `$ export NAME=value` lines of its console blocks make. Tests of rules among them are run.
 """
 
 from __future__ import annotations
@@ -134,6 +134,25 @@ def test_settings_and_rules_are_right(
         assert main(["check", "-c", str(config)]) == 0, capsys.readouterr().err
     elif files:
         pytest.fail("rules without a configuration to check them with")
+    tests = [str(path) for path in tmp_path.rglob("*.test.toml")]
+    if tests:
+        assert main(["test", *tests]) == 0, capsys.readouterr().out
+
+
+def test_the_output_of_tests_in_the_guides_is_right(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch):
+    page = ROOT / "docs/howto/test-rules.md"
+    for block in blocks(page):
+        if block.title is not None:
+            path = tmp_path / block.title
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(block.text)
+    monkeypatch.chdir(tmp_path)
+    assert main(["test"]) == 0
+    assert capsys.readouterr().out in page.read_text()
+    file = tmp_path / "rules/meter.test.toml"
+    file.write_text(file.read_text().replace("kw = 7.4", "kw = 7"))
+    assert main(["test", "-k", "kilowatts"]) == 1
+    assert capsys.readouterr().out.rpartition("\n0 passed")[0] in page.read_text()
 
 
 @pytest.mark.parametrize("page", GUIDES, ids=name_of)

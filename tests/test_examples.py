@@ -61,6 +61,11 @@ def test_the_configuration_is_right(capsys: pytest.CaptureFixture[str]):
     assert main(["check", "-c", str(EXAMPLE / "headrace.toml")]) == 0, capsys.readouterr()
 
 
+def test_the_rules_pass_their_tests(capsys: pytest.CaptureFixture[str]):
+    assert main(["test", str(EXAMPLE)]) == 0, capsys.readouterr().out
+    assert "passed" in capsys.readouterr().out
+
+
 def test_the_simulator_is_deterministic():
     assert publications(7, 3) == publications(7, 3)
     assert publications(7, 3) != publications(8, 3)

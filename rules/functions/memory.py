@@ -94,6 +94,13 @@ class Table:
             self._changes.add(identity)
         return before.value
 
+    def clear(self) -> None:
+        """Forget everything, the counts and what was noted too."""
+        self._entries.clear()
+        self.bytes = self.refused = 0
+        if self._changes is not None:
+            self._changes.clear()
+
     # For who stores the table
 
     def load(self, entries: Iterable[tuple[Any, Any]]) -> int:
