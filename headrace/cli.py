@@ -74,6 +74,16 @@ def build_parser() -> argparse.ArgumentParser:
     test.add_argument("--junit", metavar="FILE", help="write the results as JUnit XML as well")
     test.add_argument("--watch", action="store_true", help="run again when a test or a rule changes, until Ctrl-C")
 
+    fmt = _command(commands, "fmt", "format rule files; comments and meaning stay", _fmt)
+    fmt.add_argument(
+        "path",
+        nargs="*",
+        help="rule files, folders that hold some, or - for standard input (default: those of the configuration)",
+    )
+    fmt.add_argument("--check", action="store_true", help="change nothing, exit 1 where something would be changed")
+    fmt.add_argument("--diff", action="store_true", help="as --check, and show the changes")
+    _add_config(fmt)
+
     explain = _command(commands, "explain", "print the plan of a rule file", _explain)
     explain.add_argument("file", help="the rule file, - for standard input")
     explain.add_argument("--code", action="store_true", help="the generated Python instead")
@@ -163,6 +173,12 @@ def _test(arguments: argparse.Namespace) -> int:
     return test(
         arguments.path, arguments.config, word=arguments.word, junit_file=arguments.junit, watch=arguments.watch
     )
+
+
+def _fmt(arguments: argparse.Namespace) -> int:
+    from headrace.formatting import format_files
+
+    return format_files(arguments.path, arguments.config, check=arguments.check, diff=arguments.diff)
 
 
 def _explain(arguments: argparse.Namespace) -> int:

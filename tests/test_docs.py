@@ -18,6 +18,7 @@ import pytest
 
 from headrace.cli import build_parser, main
 from rules.compiler import RuleSource, compile_rules
+from rules.format import format_rules
 
 ROOT = Path(__file__).resolve().parent.parent
 GUIDES = [
@@ -153,6 +154,12 @@ def test_the_output_of_tests_in_the_guides_is_right(tmp_path: Path, capsys: pyte
     file.write_text(file.read_text().replace("kw = 7.4", "kw = 7"))
     assert main(["test", "-k", "kilowatts"]) == 1
     assert capsys.readouterr().out.rpartition("\n0 passed")[0] in page.read_text()
+
+
+def test_the_formatted_rule_of_the_guide_is_the_other_one_formatted():
+    sql = [block.text.partition("\n") for block in blocks(ROOT / "docs/howto/rule-files.md") if block.language == "sql"]
+    texts = {heading: text for heading, _, text in sql}
+    assert format_rules("guide.sql", texts["-- before"]).text == texts["-- after"]
 
 
 @pytest.mark.parametrize("page", GUIDES, ids=name_of)

@@ -17,6 +17,7 @@ from rules.bind import Binder
 from rules.columns import MESSAGE_COLUMNS
 from rules.compiler import CompiledRule, RuleSource, compile_rules
 from rules.diagnostics import Problems, Source
+from rules.format import format_rules
 from rules.functions import builtin_functions
 from rules.statements import parse
 from rules.tree import Ref
@@ -74,6 +75,7 @@ PASSES: dict[str, Callable[[str], str]] = {
     "plans": each_rule(CompiledRule.explain),
     "codegen": each_rule(lambda rule: rule.source_code.rstrip("\n")),
     "errors": errors,
+    "format": lambda sql: format_rules("rules/test.sql", sql).text.rstrip("\n"),
 }
 
 
