@@ -84,9 +84,12 @@ def build_parser() -> argparse.ArgumentParser:
     fmt.add_argument("--diff", action="store_true", help="as --check, and show the changes")
     _add_config(fmt)
 
-    explain = _command(commands, "explain", "print the plan of a rule file", _explain)
-    explain.add_argument("file", help="the rule file, - for standard input")
+    explain = _command(commands, "explain", "print the plan of every rule in some files", _explain)
+    explain.add_argument(
+        "file", nargs="*", help="rule files, - for standard input (default: those of the configuration)"
+    )
     explain.add_argument("--code", action="store_true", help="the generated Python instead")
+    _add_config(explain)
 
     users = _command(commands, "users", "manage a password file", None)
     actions = users.add_subparsers(title="actions", metavar="ACTION", required=True)
@@ -184,7 +187,7 @@ def _fmt(arguments: argparse.Namespace) -> int:
 def _explain(arguments: argparse.Namespace) -> int:
     from headrace.commands import explain
 
-    return explain(arguments.file, code=arguments.code)
+    return explain(arguments.file, arguments.config, code=arguments.code)
 
 
 def _users_add(arguments: argparse.Namespace) -> int:

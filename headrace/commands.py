@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +13,7 @@ from core.errors import ConfigError, RuleError
 from core.message import Message
 from core.metrics import Metrics
 from gateways.base import Source
-from headrace.config import Config, inspect
+from headrace.config import Config, inspect, read_text
 from headrace.connect import connect
 from headrace.decoding import ConfigErrors, Decoder
 from headrace.endpoints import SinkSpec, SourceSpec
@@ -107,17 +107,26 @@ def _set_up(config: Config, rules: RuleSet) -> Trial:
     return Trial(links, sources, build_sinks(list(config.sinks.values()), links, schemas_for, clock, publish))
 
 
-def explain(file: str, *, code: bool) -> int:
-    """Print the plan, or the generated Python, of every rule in a file."""
-    try:
-        text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"cannot be read: {error.strerror}", file=file) from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"is not UTF-8 at byte {error.start}", file=file) from None
-    name = "<stdin>" if file == "-" else file
+def explain(files: Sequence[str], config_file: str, *, code: bool) -> int:
+    """Print the plan, or the generated Python, of every rule in some files; without any, in those of the configuration.
+
+    The files are compiled together, as a service would: their rules have the same names here as there.
+    """
+    if files:
+        sources = [_source(file) for file in files]
+    else:
+        survey = inspect(config_file)
+        if not survey.sources:
+            raise survey.errors[0] if survey.errors else ConfigError("`rules` names no file", file=config_file)
+        sources = [RuleSource(*text) for text in survey.sources]
     functions = available_functions(host(FunctionSettings(), any_variable=True))
-    rules = compile_rules([RuleSource(name, text)], functions=functions).rules
+    rules = compile_rules(sources, functions=functions).rules
     parts = [rule.source_code if code else rule.explain() for rule in rules]
     sys.stdout.write("\n".join(part.rstrip("\n") + "\n" for part in parts))
     return 0
+
+
+def _source(file: str) -> RuleSource:
+    if file == "-":
+        return RuleSource("<stdin>", sys.stdin.read())
+    return RuleSource(file, read_text(Path(file), file))

@@ -60,8 +60,10 @@ class CompiledRule:
         return self.program.source
 
     def explain(self) -> str:
-        """The plan as text."""
-        return self.plan.explain()
+        """The plan as text, with the options that are not as they are by default."""
+        name, _, steps = self.plan.explain().partition("\n")
+        options = self.options.changed()
+        return f"{name}\nwith {options}\n{steps}" if options else f"{name}\n{steps}"
 
 
 @dataclass(frozen=True, slots=True)

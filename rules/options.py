@@ -36,6 +36,20 @@ class RuleOptions:
     disable_after: int = 100
     """Used with ``on_error = 'disable'``."""
 
+    def changed(self) -> str:
+        """Those that a WITH must have changed, as it would write them; empty where there are none."""
+        usual = RuleOptions()
+        values = ((field.name, getattr(self, field.name), getattr(usual, field.name)) for field in fields(self))
+        return ", ".join(f"{name} = {_written(value)}" for name, value, default in values if value != default)
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(_written, value))}]"
+    return f"'{value}'" if isinstance(value, str) else str(value)
+
 
 class _WrongError(Exception):
     """A value does not fit its option; ``hint`` is a way out."""

@@ -156,10 +156,13 @@ def test_the_output_of_tests_in_the_guides_is_right(tmp_path: Path, capsys: pyte
     assert capsys.readouterr().out.rpartition("\n0 passed")[0] in page.read_text()
 
 
-def test_the_formatted_rule_of_the_guide_is_the_other_one_formatted():
-    sql = [block.text.partition("\n") for block in blocks(ROOT / "docs/howto/rule-files.md") if block.language == "sql"]
+def test_the_rule_of_the_guide_to_rule_files_is_formatted_and_explained():
+    page = ROOT / "docs/howto/rule-files.md"
+    sql = [block.text.partition("\n") for block in blocks(page) if block.language == "sql"]
     texts = {heading: text for heading, _, text in sql}
-    assert format_rules("guide.sql", texts["-- before"]).text == texts["-- after"]
+    assert format_rules("alarms.sql", texts["-- before"]).text == texts["-- after"]
+    [rule] = compile_rules([RuleSource("rules/alarms.sql", texts["-- after"])]).rules
+    assert rule.explain() in page.read_text()
 
 
 @pytest.mark.parametrize("page", GUIDES, ids=name_of)

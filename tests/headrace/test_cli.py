@@ -101,7 +101,26 @@ def test_explain_what_is_wrong(folder: Folder, capsys: Capture) -> None:
     assert main(["explain", str(folder.rules / "meter.sql")]) == 1
     assert "error[syntax]" in capsys.readouterr().err
     assert main(["explain", str(folder.rules / "none.sql")]) == 1
-    assert capsys.readouterr().err.endswith("none.sql: cannot be read: No such file or directory\n")
+    assert capsys.readouterr().err.endswith("none.sql: there is no such file\n")
+
+
+def test_explain_several_files_or_those_of_the_configuration(folder: Folder, capsys: Capture) -> None:
+    folder.rule(RULE.replace("meter", "other"), "other.sql")
+    files = [str(folder.rules / name) for name in ("meter.sql", "other.sql")]
+    assert main(["explain", *files]) == 0
+    plans = capsys.readouterr().out
+    assert plans.startswith("rule meter.meter\ninsert into meter\n")
+    assert "\n\nrule other.other\ninsert into other\n" in plans
+    assert main(["explain", "-c", str(folder.config)]) == 0
+    assert capsys.readouterr().out == plans
+    for file in files:
+        Path(file).write_text("INSERT INTO x SELECT FROM")
+    assert main(["explain", *files]) == 1
+    errors = capsys.readouterr()
+    assert errors.out == ""
+    assert [file in errors.err for file in files] == [True, True]
+    assert main(["explain", "-c", str(folder.path / "none.toml")]) == 1
+    assert "there is no such file (-c FILE names another)" in capsys.readouterr().err
 
 
 class _Input:
