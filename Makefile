@@ -5,6 +5,7 @@
 
 PYTHON ?= python3
 ARGS ?=
+CASES ?= ../shared/cases/emqx.jsonl
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -17,7 +18,7 @@ install = { if command -v uv >/dev/null 2>&1; then uv pip install --python $(BIN
 	else $(BIN)/python -m pip install --disable-pip-version-check $(1); fi; } >$(VENV)/install.log 2>&1 \
 	|| { cat $(VENV)/install.log >&2; exit 1; }
 
-.PHONY: help venv demo servers test check format bench clean
+.PHONY: help venv demo servers test golden check format bench clean
 
 help: ## list the commands
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
@@ -34,6 +35,9 @@ servers: ## install what the integration tests talk to: Kafka, InfluxDB, Postgre
 
 test: $(VENV)/.test ## run the tests (ARGS="-k word" is passed to pytest)
 	$(BIN)/python -m pytest $(ARGS)
+
+golden: $(VENV)/.test ## run golden cases of EMQX's rule SQL (CASES=FILE, one JSON object a line)
+	@$(BIN)/python benchmarks/golden_cases.py $(CASES) $(ARGS)
 
 check: $(VENV)/.dev ## ruff, mypy and the laws of the architecture
 	$(BIN)/ruff check .
