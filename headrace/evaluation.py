@@ -28,7 +28,7 @@ def evaluate_one(sql: str, columns: Mapping[str, Any], output: BinaryIO, *, drop
         rows = evaluate(sql, columns, standalone_functions(), received_ns=time.time_ns())
         output.writelines(encode_document(_without_missing(row) if drop_missing else row) + b"\n" for row in rows)
     except EvalError as error:
-        text = str(error) if error.diagnostics else f"{error.code}: {error}"
+        text = "\n\n".join(map(str, error.diagnostics)) or f"{error.code}: {error}"
         sys.stderr.write(f"{text}\n")
         return 1
     except PayloadError as error:

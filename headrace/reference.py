@@ -1,4 +1,4 @@
-"""The reference pages that are made from the code: settings, metrics, the command line, the format of rule tests.
+"""The reference pages that are made from the code: settings, metrics, the command line, rule tests and diagnostics.
 
 ``python -m headrace.reference`` says which pages are stale, ``--write`` makes them anew. A test holds them fresh.
 Pure but for the two functions at the end; what a setting or a command means is said where it is defined.
@@ -35,6 +35,7 @@ from headrace.settings import (
     SinkChoice,
     SourceChoice,
 )
+from rules.codes_page import codes_page
 from sinks.settings import DeliverySettings
 
 FOLDER: Final = Path(__file__).resolve().parent.parent / "docs" / "reference"
@@ -241,6 +242,7 @@ PAGES: Final[dict[str, Callable[[], str]]] = {
     "metrics.md": metrics_page,
     "cli.md": cli_page,
     "rule-tests.md": tests_page,
+    "diagnostics.md": lambda: codes_page(_MADE),
 }
 
 

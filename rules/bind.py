@@ -120,7 +120,7 @@ class Binder(ExpressionBinder):
             if event and self._columns.strict:
                 self._problems.add(
                     "unsupported",
-                    f"{name!r} is not a topic of messages; events are not a source of rules yet",
+                    f"{name!r} is not a topic of messages; events are not a source of rules",
                     span_of(table),
                 )
                 continue
@@ -143,7 +143,8 @@ class Binder(ExpressionBinder):
             self._problems.add("unknown-source", f"there is no system.{table.name}", span_of(table), hint=hint)
             return []
         if not alone:
-            self._problems.add("mixed-sources", "system.errors has other columns than topics have", span_of(table))
+            message = "system.errors has other columns than topics have"
+            self._problems.add("mixed-sources", message, span_of(table), hint="write one rule for each")
             return []
         topic, self._columns = known
         self._scope = Scope(self._scope.lets, self._columns.specs)
@@ -252,7 +253,9 @@ class Binder(ExpressionBinder):
             return Append(span=span_of(tree))
         index = self.expression(tree)
         if isinstance(index, Const) and index.type is not Type.BIGINT:
-            self._problems.add("bad-path", "an index is a whole number", span_of(tree))
+            self._problems.add(
+                "bad-path", "an index is a whole number", span_of(tree), hint="x[1] is the first element"
+            )
         return index
 
 

@@ -23,10 +23,12 @@ from core.message import Type
 from rules import nodes
 from rules.bind_forms import FORMS, FormBinder
 from rules.bind_message import MESSAGE_FUNCTIONS, MessageBinder
+from rules.codes import FUNCTIONS_PAGE
 from rules.columns import Columns
 from rules.diagnostics import Problems, Span, suggestion
 from rules.functions import FunctionTable
 from rules.functions.absent import ABSENT
+from rules.grammar_base import ONE_MESSAGE
 from rules.nodes import Range, span_of
 from rules.scope import PAYLOAD, Scope, Step
 from rules.tree import (
@@ -56,6 +58,7 @@ from rules.tree import (
 from rules.types import TEMPORAL
 from rules.whitelist import ALLOWED
 
+_AGGREGATES: Final = frozenset({"avg", "count", "max", "median", "min", "stddev", "sum", "variance"})
 _ARITHMETIC: Final[Mapping[type[exp.Expr], str]] = MappingProxyType(
     {exp.Add: "+", exp.Sub: "-", exp.Mul: "*", exp.Div: "/", exp.IntDiv: "div", exp.Mod: "mod"}
 )
@@ -112,7 +115,8 @@ class ExpressionBinder(FormBinder, MessageBinder):
         except ValueError:
             number = UNDEFINED
         if number is UNDEFINED or not math.isfinite(number.value if number.type is Type.DOUBLE else 0):
-            self._problems.add("syntax", "this number is too large", span_of(tree))
+            hint = "a text takes any number of digits, CAST('...' AS DECIMAL) 38 of them"
+            self._problems.add("syntax", "this number is too large", span_of(tree), hint=hint)
             return UNDEFINED
         return number
 
@@ -312,11 +316,15 @@ class ExpressionBinder(FormBinder, MessageBinder):
             return None
         if function is None and name not in _OPERATOR_FUNCTIONS:
             hint = ABSENT.get(name) or suggestion(name, [*self._functions.names(), *FORMS, *MESSAGE_FUNCTIONS])
+            if name.lower() in _AGGREGATES:
+                hint = f"there are no aggregate functions: {ONE_MESSAGE}"
+            hint = hint or f"they are listed in {FUNCTIONS_PAGE}"
             message = f"there is no function {name!r}"
             if name.startswith(_MODULE_PREFIX):
                 message += " (sql_function_provider_module_not_loaded)"
             start = span_of(tree).start
-            self._problems.add("unknown-function", message, Span(start, start + len(name)), hint=hint)
+            place = Span(start, start + len(name))
+            self._problems.add("unknown-function", message, place, hint=hint)
         return function
 
 

@@ -6,6 +6,9 @@ Only declared types make errors (``types.Static``): whatever a device may legall
 
 from __future__ import annotations
 
+from types import MappingProxyType
+from typing import Final
+
 from core.message import Type
 from rules.casts import IMPOSSIBLE
 from rules.diagnostics import Problems
@@ -13,6 +16,17 @@ from rules.functions import Parameter
 from rules.operators import parse_number
 from rules.tree import And, Arithmetic, Call, Cast, Compare, Const, Expr, Negate, Or, Query, children
 from rules.types import LABELS, NUMBERS, TEMPORAL, Types
+
+_COMPARE: Final = "compare it with something: = > < IN LIKE IS NULL"
+_INSTEAD_OF_NUMBERS: Final = MappingProxyType(
+    {
+        Type.TEXT: "texts are joined with + or ||; CAST(x AS DOUBLE) makes a number of one",
+        Type.BOOLEAN: "CASE WHEN x THEN 1 ELSE 0 END makes a number of it",
+        Type.ARRAY: "x[1] is its first element",
+        Type.OBJECT: "a field of it is written x.name",
+        Type.DOUBLE: "floor(x), ceil(x), round(x) and CAST(x AS BIGINT) make an integer of it",
+    }
+)
 
 
 def check(query: Query, problems: Problems) -> None:
@@ -41,14 +55,14 @@ def _check_condition(expr: Expr, types: Types, problems: Problems) -> None:
     kind = types.declared(expr)
     if kind not in (Type.BOOLEAN, Type.ANY):
         label = LABELS[kind]
-        hint = "compare it with something: = > < IN LIKE IS NULL"
-        problems.add("not-boolean", f"a condition is true or false, this is {label}", expr.span, label=label, hint=hint)
+        message = f"a condition is true or false, this is {label}"
+        problems.add("not-boolean", message, expr.span, label=label, hint=_COMPARE)
     elif isinstance(expr, Arithmetic):
         problems.add(
             "not-boolean",
             "a condition is true or false, this is arithmetic",
             expr.span,
-            hint="compare it with something",
+            hint=_COMPARE,
         )
 
 
@@ -67,7 +81,8 @@ def _check_operands(expr: Expr, types: Types, problems: Problems) -> None:
         for one, other in ((expr.left, expr.right), (expr.right, expr.left)):
             text = other.value if isinstance(other, Const) and other.type is Type.TEXT else None
             if text is not None and types.declared(one) in NUMBERS and parse_number(text) is None:
-                problems.add("wrong-type", f"a number cannot be compared with the text {text!r}", expr.span)
+                message = f"a number cannot be compared with the text {text!r}"
+                problems.add("wrong-type", message, expr.span, hint="compare it with a number, or CAST(x AS TEXT)")
     elif isinstance(expr, Call):
         _check_call(expr, types, problems)
     elif isinstance(expr, Cast) and not expr.safe:
@@ -82,7 +97,7 @@ def _check_number(expr: Expr, operator: str, wanted: frozenset[Type], types: Typ
     if kind not in wanted and kind is not Type.ANY:
         label = LABELS[kind]
         needs = "integers" if wanted == {Type.BIGINT} else "numbers"
-        hint = "texts are joined with + or ||" if kind is Type.TEXT else ""
+        hint = _INSTEAD_OF_NUMBERS.get(kind, "")
         problems.add("wrong-type", f"{operator!r} takes {needs}, this is {label}", expr.span, label=label, hint=hint)
 
 

@@ -2,47 +2,30 @@
 
 A :class:`Diagnostic` is plain data and renders itself; :class:`Source` turns character offsets into lines and columns;
 :class:`Problems` collects, so that one run reports every error of every file. Which things are errors is decided by
-the passes; every code they may use stands in :data:`CODES`.
+the passes; every code they may use stands in ``codes``.
 """
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Final, Literal, NamedTuple
 
 from core.registry import did_you_mean
+from rules.codes import CODES, PAGE
 
 Stage = Literal["parse", "bind"]
 
-CODES: Final = MappingProxyType(
-    {
-        "syntax": "the text does not follow the grammar",
-        "too-complex": "a statement is nested too deeply or too long",
-        "unsupported": "the grammar knows this construct, but rules do not have it",
-        "unknown-option": "WITH (...) has an option that does not exist or a value of the wrong kind",
-        "no-target": "a SELECT in a rule file has no INSERT INTO",
-        "unknown-target": "INSERT INTO names a sink that is not configured",
-        "duplicate-target": "INSERT INTO names a sink twice",
-        "unknown-function": "no function has this name",
-        "wrong-arity": "a function is called with too few or too many arguments",
-        "unknown-column": "the source has no column of this name",
-        "mixed-sources": "FROM has a source of the system beside others",
-        "unknown-source": "FROM names a source of the system that there is not",
-        "bad-topic-filter": "FROM has something that is no valid topic filter",
-        "bad-path": "an index or a range cannot be used like this",
-        "duplicate-rule": "two rules have the same name",
-        "not-boolean": "a condition is certain not to be true or false",
-        "wrong-type": "an operator gets a value that it is certain to refuse",
-        "bad-literal": "a literal's text is none of what it must be: a time, interval, zone, field, pattern, program",
-    }
-)
-"""Every diagnostic code with its meaning; the codes are stable, messages are not."""
-
 _PARSE_CODES: Final = frozenset({"syntax", "too-complex"})
+_WIDTH: Final = 160
+"""A line of a rule file is shown whole up to this many characters; of a longer one the part around the culprit."""
+_MARGIN: Final = 60
+_CUT: Final = "..."
+_UNSHOWN: Final = re.compile("[\\x7f-\\x9f\\u2028-\\u202e\\u2066-\\u2069\\ud800-\\udfff]").match
+"""Control characters, line ends, changes of direction, halves of characters."""
 
 
 class Span(NamedTuple):
@@ -102,30 +85,55 @@ class Diagnostic:
     def __str__(self) -> str:
         return self.render()
 
-    def render(self) -> str:
-        """The diagnostic with its line and a caret under the culprit, without colours, no newline at the end."""
+    def render(self, *, docs: bool = True) -> str:
+        """The diagnostic with its line and a caret under the culprit, without colours, no newline at the end.
+
+        ``docs``: the last line says where its code is explained.
+        """
         number = str(self.line)
         gutter = " " * len(number)
-        before = "".join(_blank(character) for character in self.text[: self.column - 1])
-        culprit = self.text[self.column - 1 : self.end_column - 1]
-        carets = "^" * max(1, sum(len(_blank(character)) for character in culprit))
+        text, first, end = _excerpt(self.text, self.column - 1, self.end_column - 1)
+        text = "".join(map(_visible, text))
+        before = "".join(_blank(character) for character in text[:first])
+        carets = "^" * max(1, sum(len(_blank(character)) for character in text[first:end]))
         lines = [
             f"error[{self.code}]: {self.message}",
             f"{gutter}--> {self.file}:{self.line}:{self.column}",
             f"{gutter} |",
-            f"{number} | {self.text}",
+            f"{number} | {text}".rstrip(),
             f"{gutter} | {before}{carets} {self.label}".rstrip(),
         ]
         if self.hint:
             lines.append(f"{gutter} = help: {self.hint}")
+        if docs:
+            lines.append(f"{gutter} = docs: {PAGE}#{self.code}")
         return "\n".join(lines)
+
+
+def _excerpt(text: str, first: int, end: int) -> tuple[str, int, int]:
+    """What is shown of a line, and where the culprit is in it."""
+    if len(text) <= _WIDTH:
+        return text, first, end
+    start = max(0, min(first - _MARGIN, len(text) - _WIDTH))
+    stop = start + _WIDTH
+    head, tail = _CUT if start else "", _CUT if stop < len(text) else ""
+    moved = len(head) - start
+    return head + text[start:stop] + tail, first + moved, min(end, stop) + moved
+
+
+def _visible(character: str) -> str:
+    """The character itself, or one that stands for it where a terminal would obey it, or could not write it."""
+    code = ord(character)
+    if code < 32 and character != "\t":
+        return chr(0x2400 + code)
+    return "\ufffd" if _UNSHOWN(character) else character
 
 
 def _blank(character: str) -> str:
     """As much blank space as ``character`` takes in a terminal."""
     if character == "\t":
         return "\t"
-    if unicodedata.combining(character):
+    if unicodedata.category(character) in ("Mn", "Me", "Cf"):
         return ""
     return "  " if unicodedata.east_asian_width(character) in "WF" else " "
 
@@ -139,6 +147,8 @@ class Problems:
 
     def add(self, code: str, message: str, span: Span, *, label: str = "", hint: str | None = None) -> None:
         """Record one error; the same error at the same place counts once."""
+        if code not in CODES:
+            raise KeyError(f"a diagnostic without a description: {code}")
         line, column = self.source.position(span.start)
         text = self.source.line(line)
         column = min(column, len(text) + 1)

@@ -34,6 +34,7 @@ class EvalError(HeadraceError):
     """Why a statement gave no rows: it is none (``parse``), means nothing (``bind``) or failed (``run``).
 
     ``code`` is a diagnostic code, or at run time EMQX's error class; ``reason`` then is the code of the failure.
+    The text is that of ``diagnostics``, without their links to the documentation.
     """
 
     def __init__(
@@ -137,7 +138,7 @@ def _compile(sql: str, names: tuple[str, ...], functions: FunctionTable) -> Comp
 def _raise(problems: Problems) -> None:
     if problems.found:
         first = problems.found[0]
-        text = "\n\n".join(str(found) for found in problems.found)
+        text = "\n\n".join(found.render(docs=False) for found in problems.found)
         raise EvalError(first.stage, first.code, text, diagnostics=tuple(problems.found))
 
 

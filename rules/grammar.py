@@ -14,6 +14,7 @@ from typing import Final
 
 from sqlglot import Token, TokenType, exp
 
+from rules.grammar_base import ONE_MESSAGE
 from rules.grammar_expressions import ExpressionGrammar
 from rules.nodes import FROM_ARG, MORE_SINKS_ARG, Foreach, SelectAll, mark
 
@@ -129,7 +130,7 @@ class Grammar(ExpressionGrammar):
         if not self._match(TokenType.SELECT):
             raise self._unexpected(expected)
         if self._curr.text.upper() in ("DISTINCT", "ALL") and self._next.token_type in _EXPRESSION_STARTS:
-            raise self._unsupported(f"SELECT {self._curr.text.upper()}")
+            raise self._unsupported(f"SELECT {self._curr.text.upper()}", hint=ONE_MESSAGE)
         select = exp.Select(expressions=self._fields())
         tables = self._from()
         select.set(FROM_ARG, exp.From(this=tables[0]))
@@ -171,7 +172,7 @@ class Grammar(ExpressionGrammar):
     def _table(self) -> exp.Table:
         token = self._curr
         if token.token_type is TokenType.L_PAREN:
-            raise self._unsupported("a subquery in FROM")
+            raise self._unsupported("a subquery in FROM", hint=ONE_MESSAGE)
         if token.token_type is TokenType.STRING:
             self._advance()
             name = mark(exp.Identifier(this=token.text, quoted=True), token, token)
@@ -248,4 +249,4 @@ class Grammar(ExpressionGrammar):
         if clause is None and self._curr.token_type is TokenType.VAR:
             clause = _REFUSED_WORDS.get(self._curr.text.upper())
         if clause is not None:
-            raise self._unsupported(clause, hint="a rule sees one message at a time")
+            raise self._unsupported(clause, hint=ONE_MESSAGE)

@@ -17,6 +17,11 @@ MAX_CHAIN: Final = 100
 MAX_ITEMS: Final = 1_000
 """Operands of one AND or OR chain, fields, arguments, list items."""
 
+ONE_MESSAGE: Final = "a rule sees one message at a time"
+"""Why there is no GROUP BY and what else needs several rows."""
+
+_SPLIT: Final = "compute a part of it in a field before it, or split the rule"
+
 RESERVED: Final = frozenset({"FOREACH", "DO", "INCASE"})
 """Words that are no bare names although they are no tokens of their own."""
 
@@ -87,11 +92,13 @@ class BaseGrammar(parser.Parser):
     def _enter(self) -> None:
         self._depth += 1
         if self._depth > MAX_NESTING:
-            raise self._error(f"more than {MAX_NESTING} levels of nesting", self._curr, code="too-complex")
+            raise self._error(f"more than {MAX_NESTING} levels of nesting", self._curr, code="too-complex", hint=_SPLIT)
 
     def _check_count(self, count: int, limit: int = MAX_ITEMS) -> None:
         if count > limit:
-            raise self._error(f"more than {limit} of them in a row", self._prev, code="too-complex")
+            raise self._error(
+                f"more than {limit} operands or items in a row", self._prev, code="too-complex", hint=_SPLIT
+            )
 
     def _ahead(self, count: int) -> Token | None:
         """The token ``count`` places after the current one, None behind the last."""

@@ -179,7 +179,9 @@ class FormGrammar(BaseGrammar):
         node = TypeName(this=name)
         if self._curr.token_type is TokenType.L_PAREN:
             if name != "DECIMAL":
-                raise self._unsupported("a length or precision of a type")
+                raise self._unsupported(
+                    "a length or precision of a type", hint="leave it out; left(x, 5) shortens a text"
+                )
             self._digits(node)
         return mark(node, token, self._prev)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from sqlglot import Token, TokenType, exp
 
-from rules.grammar_base import BOOLEANS, MAX_CHAIN, WORD_TOKENS
+from rules.grammar_base import BOOLEANS, MAX_CHAIN, ONE_MESSAGE, WORD_TOKENS
 from rules.grammar_forms import FormGrammar
 from rules.nodes import Range, mark
 
@@ -23,7 +23,7 @@ class OperandGrammar(FormGrammar):
             return self._literal("a literal")
         if self._match(TokenType.L_PAREN):
             if self._curr.token_type is TokenType.SELECT:
-                raise self._unsupported("a subquery")
+                raise self._unsupported("a subquery", hint=ONE_MESSAGE)
             inner = exp.Paren(this=self._condition())
             self._expect(TokenType.R_PAREN, "')'")
             return self._steps(mark(inner, first, self._prev), first, ranges=True)
@@ -120,14 +120,12 @@ class OperandGrammar(FormGrammar):
     def _call(self, name: str, first: Token) -> exp.Expr:
         self._expect(TokenType.L_PAREN, "'('")
         if self._curr.token_type is TokenType.STAR:
-            raise self._unsupported(
-                f"{name}(*)", hint="there are no aggregate functions: a rule sees one message at a time"
-            )
+            raise self._unsupported(f"{name}(*)", hint=f"there are no aggregate functions: {ONE_MESSAGE}")
         empty = self._match(TokenType.R_PAREN)
         call = exp.Anonymous(this=name, expressions=[] if empty else self._list_until(TokenType.R_PAREN, "')'"))
         mark(call, first, self._prev)
         if self._curr.text.upper() in ("OVER", "FILTER") and self._next.token_type is TokenType.L_PAREN:
-            raise self._unsupported(f"{self._curr.text.upper()} (...)")
+            raise self._unsupported(f"{self._curr.text.upper()} (...)", hint=ONE_MESSAGE)
         return self._steps(call, first, ranges=True)
 
     def _case(self, first: Token) -> exp.Expr:

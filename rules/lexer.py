@@ -9,6 +9,7 @@ Offsets are characters; a token's ``end`` is inclusive, as sqlglot has it.
 from __future__ import annotations
 
 import re
+import unicodedata
 from types import MappingProxyType
 from typing import Final
 
@@ -82,13 +83,27 @@ _TOKEN: Final = re.compile(
     | (?P<word>[A-Za-z_][A-Za-z0-9_$@~]*)
     | (?P<name>"(?:[^"]|"")*")
     | (?P<text>'(?:[^']|'')*')
-    | (?P<operator>"""
+    | (?!/\*)(?P<operator>"""
     + "|".join(re.escape(operator) for operator in sorted(_OPERATORS, key=len, reverse=True))
     + r""")
     """,
     re.VERBOSE | re.IGNORECASE | re.ASCII | re.DOTALL,
 ).match
+_LETTERS: Final = re.compile(r"(?:(?![\x00-\x7f])\w)+").match
 
+# What word processors and chats make of quotes and operators.
+_LOOKALIKES: Final = MappingProxyType(
+    {
+        **dict.fromkeys("\u2018\u2019\u201a", "'"),
+        **dict.fromkeys("\u201c\u201d\u201e", '"'),
+        **dict.fromkeys("\u2013\u2212", "-"),
+        "\u00d7": "*",
+        "\u00f7": "/",
+        "\u2260": "!=",
+        "\u2264": "<=",
+        "\u2265": ">=",
+    }
+)
 _UNFINISHED: Final = MappingProxyType(
     {
         "'": "this text has no closing quote",
@@ -99,7 +114,7 @@ _UNFINISHED: Final = MappingProxyType(
 
 
 class GrammarError(HeadraceError):
-    """Text that is no rule SQL from ``start`` to ``end`` (exclusive); ``code`` is one of ``diagnostics.CODES``."""
+    """Text that is no rule SQL from ``start`` to ``end`` (exclusive); ``code`` is one of ``codes.CODES``."""
 
     def __init__(
         self, message: str, start: int, end: int, *, code: str = "syntax", label: str = "", hint: str = ""
@@ -149,4 +164,15 @@ class Lexer(tokens.Tokenizer):
         if character in _UNFINISHED and (character != "/" or sql.startswith("/*", position)):
             end = sql.find("\n", position)
             return GrammarError(_UNFINISHED[character], position, len(sql) if end < 0 else end)
-        return GrammarError(f"{character!r} has no meaning here", position, position + 1)
+        letters = _LETTERS(sql, position)
+        if letters is not None:
+            # The words of the grammar are ASCII, so a name that goes on in other letters was begun before them.
+            return GrammarError(
+                f"{letters.group()!r} cannot stand in a bare name",
+                position,
+                letters.end(),
+                hint='names with such letters stand in double quotes, as in payload."größe"',
+            )
+        plain = _LOOKALIKES.get(character) or unicodedata.normalize("NFKC", character)
+        hint = f"write {plain} for it" if plain.isascii() and plain != character else ""
+        return GrammarError(f"{character!r} has no meaning here", position, position + 1, hint=hint)

@@ -6,8 +6,8 @@ import pytest
 
 from core.errors import RuleError
 from core.message import Schema, Type
+from rules.codes import CODES
 from rules.compiler import RuleSource, compile_rules
-from rules.diagnostics import CODES
 from rules.options import RuleOptions
 
 

@@ -1,11 +1,13 @@
 """Golden files, one folder a pass: ``NAME.sql`` is the input, ``NAME.txt`` what the pass makes of it.
 
-``ACCEPT=1 pytest tests/rules/test_fixtures.py`` writes the expected files anew; the diff is the review.
+The folder ``codes`` has one file for each code of a diagnostic, named after it. ``ACCEPT=1 pytest
+tests/rules/test_fixtures.py`` writes the expected files anew; the diff is the review.
 """
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,9 +16,11 @@ from sqlglot import exp
 
 from core.errors import RuleError
 from rules.bind import Binder
+from rules.codes import CODES, PAGE
 from rules.columns import MESSAGE_COLUMNS
 from rules.compiler import CompiledRule, RuleSource, compile_rules
 from rules.diagnostics import Problems, Source
+from rules.evaluate import EvalError, evaluate
 from rules.format import format_rules
 from rules.functions import builtin_functions
 from rules.statements import parse
@@ -76,6 +80,7 @@ PASSES: dict[str, Callable[[str], str]] = {
     "codegen": each_rule(lambda rule: rule.source_code.rstrip("\n")),
     "errors": errors,
     "format": lambda sql: format_rules("rules/test.sql", sql).text.rstrip("\n"),
+    "codes": errors,
 }
 
 
@@ -98,3 +103,28 @@ def test_fixture(folder: str, path: Path) -> None:
 def test_every_expected_file_has_its_input() -> None:
     texts = {path.with_suffix("") for path in FIXTURES.rglob("*.txt")}
     assert texts == {path.with_suffix("") for path in FIXTURES.rglob("*.sql")}
+
+
+CODE = re.compile(r"^error\[(.+?)\]: ", re.MULTILINE)
+
+
+def test_every_code_has_its_golden_file_and_none_is_unused() -> None:
+    golden = {path.stem: path.read_text("utf-8") for path in (FIXTURES / "codes").glob("*.txt")}
+    assert golden.keys() == CODES.keys()
+    for code, text in golden.items():
+        assert code in CODE.findall(text)
+    seen = {code for path in FIXTURES.rglob("*.txt") for code in CODE.findall(path.read_text("utf-8"))}
+    assert seen == CODES.keys()
+
+
+def test_every_diagnostic_ends_with_its_place_in_the_documentation() -> None:
+    for path in [*(FIXTURES / "codes").glob("*.txt"), *(FIXTURES / "errors").glob("*.txt")]:
+        for said in path.read_text("utf-8").rstrip("\n").split("\n\n"):
+            assert said.splitlines()[-1].endswith(f" = docs: {PAGE}#{CODE.findall(said)[0]}")
+
+
+def test_what_eval_says_has_no_links() -> None:
+    with pytest.raises(EvalError) as caught:
+        evaluate("SELECT uper(1)", {})
+    assert "= docs:" not in str(caught.value)
+    assert str(caught.value.diagnostics[0]).startswith(f"{caught.value}\n")

@@ -1,0 +1,134 @@
+"""Every code that a diagnostic may have: what it means, the way out, and an example that provokes it.
+
+The codes are stable, messages are not. The page ``docs/reference/diagnostics.md`` is made from this table
+(``codes_page``); what is an error is decided by the passes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final, NamedTuple
+
+PAGE: Final = "docs/reference/diagnostics.md"
+"""Where the codes are explained, from the root of the project."""
+FUNCTIONS_PAGE: Final = "docs/reference/functions.md"
+
+
+class Code(NamedTuple):
+    """``example`` is a whole rule file whose first error has this code."""
+
+    meaning: str
+    way_out: str
+    example: str
+
+
+CODES: Final[Mapping[str, Code]] = MappingProxyType(
+    {
+        "syntax": Code(
+            "the text does not follow the grammar",
+            "The caret stands under the first word that does not fit, the message says what was expected there. Often "
+            "the mistake is just before it: a comma, a quote or a parenthesis. Texts stand in single quotes, names "
+            "with other characters than letters, digits and `_` in double ones. Each statement is read on its own "
+            "(they end at semicolons), so one mistake hides none in the others.",
+            'INSERT INTO meter_readings SELECT clientid, FROM "cp/+/meter"',
+        ),
+        "too-complex": Code(
+            "a statement is nested too deeply or too long",
+            "Split the rule, or compute a part of it first: a field may use the names of fields before it "
+            "(`SELECT payload.a + payload.b AS sum, sum * 2 AS twice`). `x IN (...)` takes lists.",
+            "INSERT INTO meter_readings SELECT " + "(" * 33 + "qos" + ")" * 33 + ' AS q FROM "t"',
+        ),
+        "unsupported": Code(
+            "the grammar knows this construct, but rules do not have it",
+            "A rule sees one message at a time, so what needs several rows (GROUP BY, ORDER BY, JOIN, subqueries, "
+            "aggregates) belongs into the database behind the sink. The help line names the form that rules have.",
+            'INSERT INTO meter_readings SELECT clientid FROM "cp/+/meter" GROUP BY clientid',
+        ),
+        "unknown-option": Code(
+            "WITH (...) has an option that does not exist or a value of the wrong kind",
+            "The options of a rule are listed in [rules](rules.md).",
+            "CREATE RULE meter WITH (enabled = 'yes') AS INSERT INTO meter_readings SELECT * FROM \"cp/+/meter\"",
+        ),
+        "no-target": Code(
+            "a SELECT in a rule file has no INSERT INTO",
+            "Write `INSERT INTO <sink>` before it. `headrace eval` runs a query on its own.",
+            'SELECT payload.power AS power FROM "cp/+/meter"',
+        ),
+        "unknown-target": Code(
+            "INSERT INTO names a sink that is not configured",
+            'Add `[sinks.<name>]` to `headrace.toml`, or correct the name; `type = "console"` does for a try.',
+            'INSERT INTO meter_reading SELECT payload.power AS power FROM "cp/+/meter"',
+        ),
+        "duplicate-target": Code(
+            "INSERT INTO names a sink twice",
+            "Take one out: every sink gets each row once.",
+            'INSERT INTO meter_readings, meter_readings SELECT * FROM "cp/+/meter"',
+        ),
+        "unknown-function": Code(
+            "no function has this name",
+            "The [functions](functions.md) are those of EMQX, and some of PostgreSQL and DuckDB. Aggregates such as "
+            "`sum` are not among them: a rule sees one message at a time. A package may bring further functions "
+            "(entry point `headrace.functions`); it must be installed where the service runs.",
+            'INSERT INTO meter_readings SELECT uper(clientid) AS station FROM "cp/+/meter"',
+        ),
+        "wrong-arity": Code(
+            "a function is called with too few or too many arguments",
+            "The help line says what the function does; its arguments are listed in [functions](functions.md).",
+            'INSERT INTO meter_readings SELECT substr(topic) AS station FROM "cp/+/meter"',
+        ),
+        "unknown-column": Code(
+            "the source has no column of this name",
+            "Fields of the payload are written `payload.power`; only the message's own columns (`topic`, `clientid`, "
+            "`timestamp`, ...) and the names of fields before it stand alone. A text stands in single quotes: "
+            "`'Charging'`. Names are case-sensitive.",
+            'INSERT INTO meter_readings SELECT power AS power FROM "cp/+/meter"',
+        ),
+        "mixed-sources": Code(
+            "FROM has a source of the system beside others",
+            "Write two rules: the sources have different columns.",
+            'INSERT INTO meter_readings SELECT reason FROM system.errors, "cp/+/meter"',
+        ),
+        "unknown-source": Code(
+            "FROM names a source of the system that there is not",
+            'Correct the name. A topic that begins with `system.` stands in double quotes: `FROM "system.x"`.',
+            "INSERT INTO meter_readings SELECT reason FROM system.error",
+        ),
+        "bad-topic-filter": Code(
+            "FROM has something that is no valid topic filter",
+            '`+` stands for one whole level, `#` for all the remaining ones: `"cp/+/meter"`, `"cp/#"`. Parts of a '
+            "level are compared in WHERE: `topic LIKE 'cp/A%'`.",
+            'INSERT INTO meter_readings SELECT * FROM "cp/A+/meter"',
+        ),
+        "bad-path": Code(
+            "an index or a name cannot be used like this",
+            "An index is a whole number from 1 on, or a negative one from the end; a field with such a name is written "
+            '`payload."name"`. The element of a FOREACH gets a plain name.',
+            'INSERT INTO meter_readings FOREACH payload.sensors AS a.b DO a.b AS sensor FROM "cp/+/sensors"',
+        ),
+        "duplicate-rule": Code(
+            "two rules have the same name",
+            "Give one of them another name in CREATE RULE; counters, logs and dead letters go by it.",
+            'CREATE RULE meter AS INSERT INTO meter_readings SELECT * FROM "cp/+/meter";\n'
+            'CREATE RULE meter AS INSERT INTO meter_readings SELECT * FROM "cp/+/energy"',
+        ),
+        "not-boolean": Code(
+            "a condition is certain not to be true or false",
+            "Compare the value with something: `payload.power > 0`, `username IS NOT NULL`.",
+            'INSERT INTO meter_readings SELECT * FROM "cp/+/meter" WHERE qos',
+        ),
+        "wrong-type": Code(
+            "an operator or function gets a value that it is certain to refuse",
+            "The caret stands under the value, its label says of what type it is. CAST converts; TRY_CAST gives null "
+            "where that fails ([expressions](expressions.md)). Only declared types are judged: what a payload holds "
+            "is decided message by message.",
+            'INSERT INTO meter_readings SELECT clientid * 2 AS x FROM "cp/+/meter"',
+        ),
+        "bad-literal": Code(
+            "a literal's text is none of what it must be: a time, interval, zone, field, pattern, program",
+            "Times are RFC 3339 (`TIMESTAMP '2026-01-01T08:00:00+08:00'`), intervals read `INTERVAL '1 hour'`, time "
+            "zones are those of the IANA (`'Europe/Berlin'`).",
+            "INSERT INTO meter_readings SELECT now() - INTERVAL '5 parsecs' AS since FROM \"cp/+/meter\"",
+        ),
+    }
+)
