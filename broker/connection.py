@@ -298,6 +298,10 @@ class Connection:
     def _hand_on(self, session: Session | None, gathered: list[Message], acknowledgements: list[bytes]) -> None:
         """Give the messages of one read to the inbox and have them acknowledged when it calls them safe."""
         router = self._router
+        inbound = self._inbound
+        fresh = 0
+        if inbound is not None:
+            fresh, inbound.fresh = inbound.fresh, 0
         offset = router.inbox.append(gathered) if gathered else 0
         if session is None:
             return
@@ -311,10 +315,9 @@ class Connection:
             return
         # Through the last offset of the session even where this read brought nothing for the rules: acknowledgements
         # keep their order (MQTT-4.6.0-2), and a repeated QoS 2 message is as safe as its first sending was.
-        count = len(acknowledgements)
-        if self._inbound is not None:
-            self._inbound.unsafe += count
-        router.inbox.when_safe(session.safe_offset, partial(self._acknowledge, data, count))
+        if inbound is not None:
+            inbound.unsafe += fresh
+        router.inbox.when_safe(session.safe_offset, partial(self._acknowledge, data, fresh))
         if router.inbox.full and self.state is OPEN:
             router.pause(self)
 

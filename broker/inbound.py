@@ -27,9 +27,13 @@ def may_publish(router: Router, publisher: Publisher, topic: str) -> bool:
 
 
 class Inbound:
-    """``permitted`` remembers answers by topic. ``unsafe`` counts what was taken and waits to be acknowledged."""
+    """``permitted`` remembers answers by topic.
 
-    __slots__ = ("_publisher", "_router", "_topics", "_travelled", "_version", "permitted", "unsafe")
+    Messages of QoS 1 that wait to be acknowledged: ``fresh`` are those of the present read, ``unsafe`` those of earlier
+    ones. Those of QoS 2 stand in the session until they are released.
+    """
+
+    __slots__ = ("_publisher", "_router", "_topics", "_travelled", "_version", "fresh", "permitted", "unsafe")
 
     def __init__(self, router: Router, publisher: Publisher, version: int) -> None:
         self._router = router
@@ -38,6 +42,7 @@ class Inbound:
         self._topics: dict[int, str] | None = None
         self._travelled: dict[int, Publisher] | None = None
         self.permitted: dict[str, bool] = {}
+        self.fresh = 0
         self.unsafe = 0
 
     def may_publish(self, topic: str) -> bool:
@@ -104,14 +109,16 @@ class Inbound:
             # MQTT-4.3.3-10: only our answer may have been lost.
             acknowledgements.append(encode_pubrec(packet.packet_id))
             return False
-        waiting = self.unsafe + len(acknowledgements) + len(inbound or ())
+        waiting = self.unsafe + self.fresh + len(inbound or ())
         if self._version == MQTT_5_0 and waiting >= self._router.limits.receive_maximum:
             raise PacketError(
                 "more messages than the receive maximum wait for an answer",
                 ReasonCode.RECEIVE_MAXIMUM_EXCEEDED,
                 "MQTT-3.3.4-7",
             )
-        if packet.qos == 2:
+        if packet.qos == 1:
+            self.fresh += 1
+        else:
             if inbound is None:
                 inbound = session.inbound = set()
             inbound.add(packet.packet_id)

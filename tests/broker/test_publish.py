@@ -163,6 +163,26 @@ def test_receive_maximum_counts_what_is_not_safe_yet() -> None:
 # Topic aliases.
 
 
+@pytest.mark.parametrize("late", [False, True])
+def test_receive_maximum_counts_each_message_once(late: bool) -> None:
+    """A bridge sends all that it may at once, most of all when it comes back after an outage."""
+    broker = Broker(receive_maximum=4)
+    inbox = LateInbox()
+    if late:
+        broker.router.inbox = inbox
+    client = broker.connect()
+    client.send(*[Publish("rules/m", b"x", qos, packet_id=number) for number, qos in ((1, 2), (2, 2), (3, 1), (4, 2))])
+    client.send(*[Publish("rules/m", b"x", 2, True, packet_id=number) for number in (1, 2, 4)])
+    inbox.commit()
+    answers: list[object] = [PubRec(1), PubRec(2), PubAck(3), PubRec(4), PubRec(1), PubRec(2), PubRec(4)]
+    assert client.packets() == answers
+    client.send(PubRel(1), Publish("rules/m", b"x", 2, packet_id=5), Publish("rules/m", b"x", 1, packet_id=6))
+    inbox.commit()
+    assert client.packets() == [PubComp(1), PubRec(5), PubAck(6)]
+    client.send(*[Publish("rules/m", b"x", 1, packet_id=number) for number in (7, 8)])
+    assert reason_of(client) == ReasonCode.RECEIVE_MAXIMUM_EXCEEDED
+
+
 def test_topic_aliases() -> None:
     broker = Broker(topic_alias_maximum=2)
     client = broker.connect()
