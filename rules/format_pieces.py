@@ -206,11 +206,12 @@ def _overflow(piece: Piece) -> list[Comment]:
 def _attach_gap(gap: str, offset: int, previous: Piece | None, piece: Piece) -> None:
     last = 0
     for found in _COMMENT.finditer(gap):
-        before, (line, newline, _) = gap[last : found.start()], gap[found.end() :].partition("\n")
+        before = gap[last : found.start()]
+        line, newline, _ = _COMMENT.sub("", gap[found.end() :]).partition("\n")
         last = found.end()
         parted = before.count("\n") > 1
         comment = Comment(_clean(found.group()), offset + found.start(), offset + found.end(), parted)
-        ends_line = not _COMMENT.sub("", line).strip() and (newline or piece.kind == "end")
+        ends_line = not line.strip() and (newline or piece.kind == "end")
         alone = comment.text.startswith("--") or "\n" in comment.text or ends_line
         if alone and previous is not None and "\n" not in before and not piece.above and not piece.inside:
             _behind(previous, piece).append(comment)

@@ -158,6 +158,7 @@ def test_any_text_comes_back_or_is_formatted(text: str) -> None:
         ("select a.1 .2 from t", "SELECT a.1 .2\nFROM t\n"),
         ('select a as "from", b as select from t', 'SELECT a AS "from", b AS select\nFROM t\n'),
         ("select insert, row, rule from t", "SELECT insert, row, rule\nFROM t\n"),
+        ("select y /* a */\n, /* b\nb */ c from t", "SELECT\n  y, /* a */ /* b\nb */\n  c\nFROM t\n"),
         ("select array[1], ARRAY[1] from t", "SELECT array[1], ARRAY[1]\nFROM t\n"),
     ],
 )
