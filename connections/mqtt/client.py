@@ -70,6 +70,7 @@ class MqttClient:
         self.retains = True
         self.last_code = 0
         """The reason code with which the broker ended the last connection; 0 where it gave none."""
+        self._most = config.max_in_flight
         self._tls = tls
         self._listener = listener
         self._clean = clean
@@ -155,7 +156,7 @@ class MqttClient:
         self.connected = True
         self.epoch += 1
         self.session_present = flags.session_present
-        self.limit = min(self.config.max_in_flight, getattr(properties, "ReceiveMaximum", 0xFFFF))
+        self.limit = min(self._most, getattr(properties, "ReceiveMaximum", 0xFFFF))
         self.max_packet = getattr(properties, "MaximumPacketSize", None)
         self.max_qos = getattr(properties, "MaximumQoS", 2)
         self.retains = bool(getattr(properties, "RetainAvailable", 1))
@@ -245,6 +246,10 @@ class MqttClient:
         """Send a message and return its packet id."""
         packed: Any = properties
         return self._paho.publish(topic, payload, qos, retain, packed).mid
+
+    def slow_down(self) -> None:
+        """From now on have half as many messages under way: the broker does not take what it has said it would."""
+        self._most = max(self.limit // 2, 1)
 
     def forget(self) -> None:
         """Give up what is under way and start the next connection with a new session."""

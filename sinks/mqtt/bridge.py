@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from connections.mqtt.driver import Packed
 
 _TAKEN_OVER: Final = 0x8E
+_TOO_MANY: Final = 0x93
 _STAY_AWAY: Final = 5 * SECOND
 """After another client has taken our client id: two that take it from each other in turns get nothing done."""
 _FRAME: Final = 16
@@ -99,7 +100,12 @@ class Bridge(Listener):
         flight.again(flight.unflushed)
         flight.unflushed = []
         code = self._client.last_code
-        if verdict(code) == "never" and flight.pending:
+        if code == _TOO_MANY:  # to resume all of them at once would end in the same way, again and again
+            self._client.slow_down()
+            flight.again(list(flight.pending.values()))
+            flight.pending.clear()
+            self._client.forget()
+        elif verdict(code) == "never" and flight.pending:
             if flight.alone and len(flight.pending) == 1:
                 [position] = flight.pending.values()
                 flight.bury(position, words(code))

@@ -365,6 +365,34 @@ async def test_the_row_that_a_broker_hangs_up_on_is_found() -> None:
     assert {packet[-1:] for packet in taken} == {b"0", b"1", b"3", b"4"}
 
 
+class Narrow(Choosy):
+    """A broker that takes fewer messages at a time than it says."""
+
+    most = 0
+
+    def data_received(self, data: bytes) -> None:
+        asyncio.get_running_loop().call_soon(super().data_received, b"")
+        self.received += data
+        if data[0] & 0xF0 == 0x10:
+            self.most = 0
+        self.most = max(self.most, self.received.count(b"\x00\x07out/cp1"))
+        if self.most > 5:
+            self.transport.write(b"\xe0\x02\x93\x00")
+            self.transport.close()
+            self.received = b""
+
+
+async def test_a_broker_that_takes_fewer_messages_than_it_says() -> None:
+    taken: list[bytes] = []
+    server = await asyncio.get_running_loop().create_server(lambda: Narrow(taken), "127.0.0.1", 0)
+    async with server:
+        sink = bridge(server.sockets[0].getsockname()[1], {"qos": 1})
+        await sink.open()
+        assert await written(sink, batch(range(10, 60))) > 1
+        await sink.close()
+    assert [packet[-2:] for packet in taken] == [b"%d" % number for number in range(10, 60)]
+
+
 async def test_tls(own_server: Callable[..., Any], tmp_path: Path) -> None:
     authority = trustme.CA()
     certificate = authority.issue_cert("localhost", "127.0.0.1")
