@@ -69,6 +69,9 @@ class MqttSource(Source, Listener):
         if not config.topics:
             raise ConfigError("needs at least one subscription", path="topics", hint='[{ filter = "plant/#" }]')
         self._routes = [_route(one, f"topics.{index}") for index, one in enumerate(config.topics)]
+        self._echoes = self._connection.echoes
+        if self._echoes is not None:
+            self._echoes.listen([route.filter for route in self._routes])
         self._locals: dict[str | None, str | None] = {}
         self._publishers: dict[int, Publisher] = {}
         self._client = self._connection.client(f"source-{context.name}", self, fresh=False)
@@ -104,7 +107,10 @@ class MqttSource(Source, Listener):
     def received(self, message: Incoming) -> None:
         topic, payload, qos, retain, dup, packet_id, properties = message
         local = self._locals[topic] if topic in self._locals else self._route(topic)
-        hops = 0
+        hops, now = 0, self.context.clock.now()
+        if self._echoes is not None and topic is not None and self._echoes.came(topic, payload, now):
+            self._refuse(message, "echo")
+            return
         if properties:
             user = properties.get("user_properties", ())
             hops, sender, _ = marks.read(user)
@@ -116,7 +122,6 @@ class MqttSource(Source, Listener):
             self._refuse(message, "no_topic")
             return
         publisher = self._publishers.get(hops) or self._publisher(hops)
-        now = self.context.clock.now()
         found = Message(
             local, payload, qos, retain, dup, properties=properties or _CAME, publisher=publisher, received_ns=now
         )

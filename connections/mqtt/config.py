@@ -18,7 +18,7 @@ class MqttConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     port: Annotated[int, msgspec.Meta(ge=1, le=65_535)] | None = None
     """1883, or 8883 with ``tls``."""
     version: Literal["5", "3.1.1"] = "5"
-    """With 3.1.1 there are no properties, no reasons for a refusal and no protection against loops."""
+    """With 3.1.1 there are no properties, no reasons for a refusal, and rings of several services do not end."""
     client_id: str = "headrace"
     """What client ids begin with: a sink connects as ``<client_id>-sink-<name>``, a source as
     ``<client_id>-source-<name>``. Give every service that talks to the same broker its own."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from connections.base import Connection, ConnectionContext
 from connections.mqtt.config import MqttConfig
+from connections.mqtt.echoes import Echoes
 from connections.mqtt.listener import Listener
 from connections.tls import chosen, make_context
 from core.errors import ConfigError
@@ -20,7 +21,8 @@ class MqttConnection(Connection):
     """A broker of MQTT 5 or 3.1.1.
 
     It holds no client itself: a session belongs to one client id, so everybody who uses the connection has a client.
-    ``mark`` is what its sinks sign their messages with, so that its sources can tell what is an echo.
+    ``mark`` is what its sinks sign their messages with, so that its sources can tell what is an echo; ``echoes`` does
+    the same for MQTT 3.1.1, which has no room for signatures.
     """
 
     type: ClassVar[str] = "mqtt"
@@ -36,6 +38,7 @@ class MqttConnection(Connection):
         tls = chosen(config.tls)
         self._tls = None if tls is None else make_context(tls, context.base_dir)
         self.mark = secrets.token_hex(4)
+        self.echoes = Echoes() if config.version != "5" else None
 
     def client(self, user: str, listener: Listener, *, fresh: bool) -> MqttClient:
         """A client for one sink or source; ``user`` tells its client id from those of others.

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from connections.mqtt.config import verdict, words
 from connections.mqtt.connection import MqttConnection
 from connections.mqtt.listener import Listener
-from core.clock import SECOND
+from core.clock import SECOND, Clock
 from core.errors import SinkError, Throttled, Unavailable
 from core.marks import signed
 from core.message import Batch
@@ -61,8 +61,10 @@ class _Flight:
 class Bridge(Listener):
     """One client and the batch that it is busy with."""
 
-    def __init__(self, connection: MqttConnection, name: str) -> None:
+    def __init__(self, connection: MqttConnection, name: str, clock: Clock) -> None:
         self._mark = connection.mark
+        self._echoes = connection.echoes
+        self._clock = clock
         self._client = connection.client(f"sink-{name}", self, fresh=True)
         self._v5 = connection.config.version == "5"
         self._flight: _Flight | None = None
@@ -137,6 +139,8 @@ class Bridge(Listener):
                 flight.bury(position, reason)
                 continue
             topic, payload, qos, retain, *_ = publication
+            if self._echoes is not None:
+                self._echoes.sent(topic, payload, self._clock.now())
             packet_id = client.publish(topic, payload, qos, retain, packed)
             if qos:
                 flight.pending[packet_id] = position

@@ -48,7 +48,7 @@ class MqttSink(Sink):
         if self._connection is not None:
             await self._connection.join(self)
             if self._bridge is None:
-                self._bridge = Bridge(self._connection, self.context.name)
+                self._bridge = Bridge(self._connection, self.context.name, self.context.clock)
             await self._bridge.open()
 
     async def check(self) -> None:

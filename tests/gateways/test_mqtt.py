@@ -334,3 +334,24 @@ async def test_loops_over_a_bridge_end(mosquitto: Mosquitto) -> None:
         await one.close()
     assert mine.messages == []
     assert set(mine.dropped) == {"echo"}
+
+
+@pytest.mark.integration
+async def test_over_mqtt_3_1_1_echoes_are_told_by_what_was_sent(mosquitto: Mosquitto) -> None:
+    schema = Schema(("n",), (Type.BIGINT,))
+    shared = connection(mosquitto.port, version="3.1.1", client_id="old")
+    basket = Basket()
+    echo = source(shared, basket, {"filter": "old-ring/#"}, name="echo")
+    config = MqttSink.Config(topic="old-ring/a", payload="${n}", qos=1)
+    sink = MqttSink(config, SinkContext(name="ring", base_dir=Path(), connection=shared))
+    for one in (echo, sink):
+        await one.open()
+    with Publisher(mosquitto.port) as device:
+        await sink.write(Batch("out", "r", schema, [(number,) for number in range(100)]))
+        await until(lambda: len(basket.dropped) == 100)
+        device.publish("old-ring/a", range(100))
+        await until(lambda: len(basket.messages) == 100)
+    for one in (echo, sink):
+        await one.close()
+    assert basket.numbers() == list(range(100))
+    assert set(basket.dropped) == {"echo"}
