@@ -34,6 +34,7 @@ class Subscription(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, fro
     filter: str
     """A topic filter, also a shared one (``$share/group/filter``)."""
     qos: Literal[0, 1, 2] = 1
+    """The most; a message comes with that of its publisher where this is less."""
     to: str = "${topic}"
     """The topic that rules see: ``${topic}`` is the remote one, ``${1}`` its first level, ``${2}`` its second."""
 

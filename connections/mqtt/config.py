@@ -15,6 +15,7 @@ class MqttConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """One broker. Every sink and source that uses it is a client of its own, with a session of its own."""
 
     host: str
+    """Its name or address."""
     port: Annotated[int, msgspec.Meta(ge=1, le=65_535)] | None = None
     """1883, or 8883 with ``tls``."""
     version: Literal["5", "3.1.1"] = "5"
@@ -23,8 +24,10 @@ class MqttConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """What client ids begin with: a sink connects as ``<client_id>-sink-<name>``, a source as
     ``<client_id>-source-<name>``. Give every service that talks to the same broker its own."""
     user: str | None = None
+    """Without it we connect anonymously, or as whom our certificate says."""
     password: Secret | None = None
     tls: bool | TlsSettings = False
+    """true trusts the system's authorities; a table names others, or our own certificate."""
     keepalive: Duration = Duration(30 * SECOND)
     """A broker that is silent for twice as long is given up and connected to anew."""
     clean_start: bool = False
@@ -32,6 +35,7 @@ class MqttConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     session_expiry: Duration = Duration(24 * 3600 * SECOND)
     """How long the broker keeps the session, and what comes for it, while we are away (MQTT 5)."""
     connect_timeout: Duration = Duration(10 * SECOND)
+    """For the way to the broker, TLS and its answer together."""
     max_in_flight: Annotated[int, msgspec.Meta(ge=1, le=65_535)] = 1_000
     """Messages under way at a time without an acknowledgement, each way; the broker may allow fewer."""
 

@@ -35,6 +35,7 @@ class RotateSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, f
     max_bytes: Size | None = Size(128 << 20)
     """So many bytes were written to it (of Parquet: before it is encoded and compressed)."""
     max_rows: Positive | None = None
+    """It has so many rows."""
     max_age: Duration | None = Duration(3_600 * SECOND)
     """It was begun so long ago, also where no more rows come."""
 
@@ -59,11 +60,11 @@ class Config(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     fsync: Literal["write", "close", "never"] = "write"
     """What survives a loss of power: every row that was delivered, only finished files, what the system has flushed."""
     delimiter: Annotated[str, msgspec.Meta(min_length=1, max_length=1)] = ","
-    """CSV only."""
+    """CSV only: what stands between the fields, one character."""
     header: bool = True
     """CSV only: the first line has the names of the columns."""
     max_open_files: Positive = 256
-    """Open at a time; further partitions are closed and opened again as they are needed."""
+    """Open at a time; the files of further partitions are closed and opened again as they are needed."""
 
 
 class Layout(NamedTuple):

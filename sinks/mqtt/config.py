@@ -17,8 +17,11 @@ class MqttProperties(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, f
     message_expiry_interval: Annotated[int, msgspec.Meta(ge=0, le=0xFFFF_FFFF)] | str | None = None
     """Seconds after which a broker no longer delivers the message."""
     content_type: str | None = None
+    """What the payload is, such as ``application/json``."""
     response_topic: str | None = None
+    """Where an answer is expected."""
     correlation_data: str | None = None
+    """By what the asker knows the answer; bytes stay bytes."""
 
 
 class Config(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
@@ -33,6 +36,7 @@ class Config(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=Tr
     payload: str = ""
     """Empty: the whole row as a JSON object."""
     mqtt_properties: MqttProperties = MqttProperties()
+    """``{ content_type = "application/json", message_expiry_interval = 3600 }``"""
     user_properties: str | dict[str, str] = "${user_properties}"
     """A column with an object, or with a list of pairs; or a table, name = text."""
     max_hops: Annotated[int, msgspec.Meta(ge=1, le=MOST_HOPS)] = MAX_HOPS
