@@ -37,7 +37,7 @@ test: $(VENV)/.test ## run the tests (ARGS="-k word" is passed to pytest)
 	$(BIN)/python -m pytest $(ARGS)
 
 golden: $(VENV)/.test ## run golden cases of EMQX's rule SQL (CASES=FILE, one JSON object a line)
-	@$(BIN)/python benchmarks/golden_cases.py $(CASES) $(ARGS)
+	@$(BIN)/python benchmarks/golden_cases.py --minimum 99 $(CASES) $(ARGS)
 
 check: $(VENV)/.dev ## ruff, mypy and the laws of the architecture
 	$(BIN)/ruff check .

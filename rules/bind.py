@@ -19,6 +19,7 @@ from core.topics import validate_filter
 from rules.bind_expressions import ExpressionBinder
 from rules.columns import SYSTEM_SOURCES
 from rules.diagnostics import suggestion
+from rules.growth import bound
 from rules.nodes import FROM_ARG, Foreach, Range, SelectAll, span_of
 from rules.scope import PAYLOAD, Outputs, Scope
 from rules.tree import (
@@ -44,11 +45,14 @@ class Binder(ExpressionBinder):
         """The bound query; of use only if ``problems`` found nothing."""
         self._check(tree)
         if isinstance(tree, exp.Select):
-            return self._select(tree)
-        if isinstance(tree, Foreach):
-            return self._foreach(tree)
-        self._refuse(tree)
-        return Query(self._columns, (), (), None, None, ())
+            query = self._select(tree)
+        elif isinstance(tree, Foreach):
+            query = self._foreach(tree)
+        else:
+            self._refuse(tree)
+            return Query(self._columns, (), (), None, None, ())
+        bound(query, self._problems)
+        return query
 
     def _select(self, tree: exp.Select) -> Query:
         source = tree.args.get(FROM_ARG)

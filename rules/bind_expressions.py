@@ -291,7 +291,7 @@ class ExpressionBinder(FormBinder, MessageBinder):
                 "wrong-arity",
                 f"{name}() takes {wanted} argument{plural}, not {len(arguments)}",
                 span_of(tree),
-                hint=function.doc.partition("\n")[0],
+                hint=function.summary,
             )
             return UNDEFINED
         call = self._checked_call(Call(function, function.name, arguments))

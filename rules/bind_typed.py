@@ -322,10 +322,10 @@ class TypedBinder:
             kind = self._kind(argument)
             # For eval a literal that is refused fails when it runs, as in EMQX.
             literal = isinstance(argument, Const) and not is_null(argument) and self._columns.strict
-            if literal and isinstance(argument, Const) and parameter.check is not None:
-                check = parameter.check
+            # One of another type is for checks.py to refuse.
+            if literal and isinstance(argument, Const) and parameter.check and argument.type in parameter.types:
                 size = len(self._problems.found)
-                self._parsed(argument.value, argument.span, check)
+                self._parsed(argument.value, argument.span, parameter.check)
                 good = good and len(self._problems.found) == size
             if kind in TEMPORAL:
                 fits = kind in parameter.types or call.name in _NAME_ONLY

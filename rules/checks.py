@@ -117,7 +117,7 @@ def _check_call(call: Call, types: Types, problems: Problems) -> None:
                 f"{place} must be {wanted(parameter)}, not {LABELS[kind]}",
                 argument.span,
                 label=LABELS[kind],
-                hint=call.function.doc.partition("\n")[0],
+                hint=call.function.summary,
             )
 
 

@@ -18,7 +18,7 @@ from typing import Any, Final
 from core.errors import HeadraceError, TopicError
 from core.message import MISSING
 from core.topics import matches, validate_filter
-from rules.functions.base import FunctionError, Refusal, shown
+from rules.functions.base import FunctionError, Refusal, check_size, shown
 from rules.functions.decimals import EXACT, QUOTIENT
 from rules.functions.ordering import atom_text, bytes_of, is_number, sign, term_order
 from rules.functions.values import canonical, same, text_of
@@ -160,10 +160,13 @@ def _scaled(operator: str, interval: Any, number: Any) -> Any:
 
 
 def _joined(one: Any, two: Any) -> Any:
-    if isinstance(one, bytes) or isinstance(two, bytes):
-        return canonical(b"".join(_binary(value) for value in (one, two)))
     try:
-        return text_of(one) + text_of(two)
+        if isinstance(one, bytes) or isinstance(two, bytes):
+            joined = canonical(b"".join(_binary(value) for value in (one, two)))
+        else:
+            joined = text_of(one) + text_of(two)
+        check_size(len(joined))
+        return joined
     except Refusal as refusal:
         raise EvaluationError(refusal.code, str(refusal)) from None
 

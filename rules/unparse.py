@@ -55,6 +55,7 @@ from rules.tree import (
 )
 
 _BARE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_$@~]*", re.ASCII).fullmatch
+_MAX_HIDDEN: Final = 1_000
 _COMPOUND: Final = (
     *(And, Or, Not, Compare, Arithmetic, Shift, Concat, First),
     *(In, InArray, Like, IsNull, IsBoolean, Distinct, TopicMatches),
@@ -69,6 +70,7 @@ class Unparser:
         for name, index in query.outputs:
             self._names.setdefault(index, name)
         self._lets = query.lets
+        self._hidden: dict[int, str] = {}
 
     def of(self, expr: Expr) -> str:
         return _TEXT[type(expr)](self, expr)
@@ -99,7 +101,15 @@ class Unparser:
 
     def _ref(self, expr: Ref) -> str:
         name = self._names.get(expr.index)
-        return self._part(self._lets[expr.index]) if name is None else _name(name)
+        return self._hidden_value(expr.index) if name is None else _name(name)
+
+    def _hidden_value(self, index: int) -> str:
+        """A value without a name of its own. Each may hold those before it twice, so long ones are cut."""
+        text = self._hidden.get(index)
+        if text is None:
+            text = self._part(self._lets[index])
+            text = self._hidden[index] = text if len(text) <= _MAX_HIDDEN else f"{text[:_MAX_HIDDEN]}..."
+        return text
 
     def _put(self, expr: Put) -> str:
         steps = "".join(

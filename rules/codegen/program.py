@@ -116,7 +116,7 @@ def generate(name: str, query: Query) -> Program:
     header = [f"# {name!a}"]
     header += [f"# {key} = {label}" for key, label in out.labels.items()]
     source = "\n".join([*header, *out.lines, ""])
-    filename = f"<rule {name}>"
+    filename = f"<rule {ascii(name)[1:-1]}>"  # Python takes no NUL and no half of a character here
     code = compile(source, filename, "exec", dont_inherit=True)
     linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
     stages = tuple((len(header) + line + 1, stage) for line, stage in marks)

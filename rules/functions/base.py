@@ -14,6 +14,7 @@ Parsing, binding and folding of calls belong to the compiler.
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -27,6 +28,7 @@ BAD_ARGUMENT: Final = "bad_sql_function_argument"
 MAX_RESULT: Final = 8 << 20
 """No function makes a text, a binary or an array longer than this; the limit is an error, never a cut."""
 
+_SENTENCE: Final = re.compile(r"(.*?\.)(?: |$)")
 _MAX_PLANS: Final = 1_024
 _NAMES: Final = {
     Missing: "undefined",
@@ -99,6 +101,13 @@ class ScalarFunction:
     results: tuple[Type, ...] = ()
     propagates: bool = False
     needs_publisher: bool = False
+
+    @property
+    def summary(self) -> str:
+        """The first sentence of its documentation, for one line."""
+        first = " ".join(self.doc.split("\n\n")[0].split())
+        end = _SENTENCE.match(first)
+        return first if end is None else end[1]
 
     def form(self, count: int) -> int:
         """The number of the form that takes ``count`` arguments, -1 where none is declared."""
