@@ -1,8 +1,9 @@
 """The sinks of a configuration as running deliveries, and their exchange at a reload.
 
 Invariants: :meth:`Outlets.plan` touches nothing that runs, so a plan that fails has changed nothing; a sink whose
-tables in the file and whose rules' columns are the same keeps running; a sink that is replaced or gone drains in
-the background for at most ``drain_timeout`` before it is closed. What is lost there is logged with its count.
+tables in the file and whose rules' columns are the same keeps running; one that is replaced hands its rows to its
+heir; one that is gone drains in the background for at most ``drain_timeout``. What is lost there is logged with its
+count.
 """
 
 from __future__ import annotations
@@ -125,17 +126,17 @@ class Outlets:
         metrics: Metrics,
         publish: Publish,
         on_room: Callable[[], None],
-        forget: Callable[[Delivery], int],
+        reclaim: Callable[[Delivery], list[Batch]],
         on_dead: OnDead,
         stdout: BinaryIO | None = None,
     ) -> None:
-        """``forget`` drops what waits for a delivery outside of it and returns the rows."""
+        """``reclaim`` takes back what waits for room in a delivery outside of it."""
         self.current: Mapping[str, Outlet] = {}
         self._clock = clock
         self._metrics = metrics
         self._publish = publish
         self._on_room = on_room
-        self._forget = forget
+        self._reclaim = reclaim
         self._stdout = stdout
         self._on_dead = on_dead
         self._lost: dict[str, int] = {}
@@ -164,6 +165,7 @@ class Outlets:
         return Plan({**kept, **{outlet.spec.name: outlet for outlet in new}}, new)
 
     def _deliver(self, spec: SinkSpec, sink: Sink) -> Delivery:
+        before = self.current.get(spec.name)
         return Delivery(
             spec.name,
             sink,
@@ -173,6 +175,7 @@ class Outlets:
             on_room=self._on_room,
             on_dead=self._on_dead,
             fallback=self._fall_back,
+            predecessor=None if before is None else before.delivery,
         )
 
     def _fall_back(self, batch: Batch) -> bool:
@@ -185,28 +188,38 @@ class Outlets:
             await outlet.delivery.start()
 
     def swap(self, plan: Plan, drain_timeout: float) -> None:
-        """Make a started plan the current one; sinks that are no longer in it drain, then close."""
+        """Make a started plan the current one; sinks that are no longer in it make way, drain and close."""
         before, self.current = self.current, plan.outlets
         for name, outlet in before.items():
-            if plan.outlets.get(name) is not outlet:
+            heir = plan.outlets.get(name)
+            if heir is not outlet:
+                for batch in self._reclaim(outlet.delivery):
+                    outlet.delivery.force(batch)
                 task = asyncio.get_running_loop().create_task(
-                    self._retire(outlet.delivery, drain_timeout), name=f"retire sink {name}"
+                    self._retire(outlet, heir, drain_timeout), name=f"retire sink {name}"
                 )
                 self._retiring.add(task)
                 task.add_done_callback(self._retiring.discard)
 
-    async def _retire(self, delivery: Delivery, seconds: float) -> None:
+    async def _retire(self, outlet: Outlet, heir: Outlet | None, drain_timeout: float) -> None:
+        delivery, handed_over = outlet.delivery, 0
         try:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(seconds):
-                    await delivery.drain()
+            if heir is not None:
+                handed_over = await delivery.make_way(heir.delivery, heir.schemas, drain_timeout)
+            else:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(drain_timeout):
+                        await delivery.drain()
         finally:
-            lost = await delivery.close() + self._forget(delivery)
+            lost = await delivery.close()
+            what = "removed" if heir is None else "replaced"
             if lost:
                 self._lost[delivery.name] = self._lost.get(delivery.name, 0) + lost
-                _log.error("sink %s was replaced or removed before %d rows could be delivered", delivery.name, lost)
+                _log.error("sink %s was %s before %d rows could be delivered", delivery.name, what, lost)
+            elif handed_over:
+                _log.info("sink %s was %s; %d waiting rows were handed over", delivery.name, what, handed_over)
             else:
-                _log.info("sink %s was replaced or removed", delivery.name)
+                _log.info("sink %s was %s", delivery.name, what)
 
     async def drain(self) -> None:
         """Return when every sink has delivered what it has; cancel it to give up."""
@@ -217,8 +230,8 @@ class Outlets:
         for task in self._retiring:
             task.cancel()
         await asyncio.gather(*self._retiring, return_exceptions=True)
-        for name, outlet in self.current.items():
-            lost = await outlet.delivery.close()
+        closing = [outlet.delivery.close() for outlet in self.current.values()]
+        for name, lost in zip(self.current, await asyncio.gather(*closing), strict=True):
             if lost:
                 self._lost[name] = self._lost.get(name, 0) + lost
         return self._lost

@@ -116,13 +116,13 @@ class Pump:
         if not self._held:
             self._hand_on(self._engine.advance(self._clock.now()))
 
-    def forget(self, outlet: Outlet) -> int:
-        """Drop what waits for a delivery that is closed for good, and return the number of rows."""
-        lost = sum(len(batch.rows) for owner, batch in self._held if owner is outlet)
+    def reclaim(self, outlet: Outlet) -> list[Batch]:
+        """Take back the batches that wait for a delivery which makes way or is closed."""
+        waiting = [batch for owner, batch in self._held if owner is outlet]
         self._held = [(owner, batch) for owner, batch in self._held if owner is not outlet]
-        if lost and not self._held:
+        if waiting and not self._held:
             self.wake()
-        return lost
+        return waiting
 
     def halt(self) -> None:
         """Take nothing more: what is in the inbox now stays there, to be counted."""

@@ -46,7 +46,6 @@ from headrace.version import installed_version
 from rules.compiler import RuleSet, RuleSource, compile_rules
 from rules.functions import FunctionTable, available_functions
 from rules.runtime import Engine
-from sinks.delivery import Delivery
 
 _log = logging.getLogger("headrace.service")
 
@@ -114,7 +113,7 @@ class Service:
             metrics=self.metrics,
             publish=self._router.publish,
             on_room=self._pump.on_room,
-            forget=self._forget,
+            reclaim=self._pump.reclaim,
             on_dead=self._dead.refused,
             stdout=stdout,
         )
@@ -329,7 +328,7 @@ class Service:
         await self._links.close()
         lost = dict(await self._outlets.close())
         for outlet in self._outlets.current.values():
-            rows = self._forget(outlet.delivery)
+            rows = sum(len(batch.rows) for batch in self._pump.reclaim(outlet.delivery))
             if rows:
                 lost[outlet.spec.name] = lost.get(outlet.spec.name, 0) + rows
         if self._admin is not None:
@@ -341,9 +340,6 @@ class Service:
             self._access_is_open = False
             await self._access.close()
         return lost
-
-    def _forget(self, delivery: Delivery) -> int:
-        return self._pump.forget(delivery)
 
     @property
     def unprocessed(self) -> int:

@@ -14,6 +14,7 @@ the length of its texts and bytes, which lies near what it takes in memory and, 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from typing import Any, Final
 
 from core.message import Batch, Row, Schema
@@ -41,9 +42,25 @@ def _value_bytes(value: Any) -> int:
 
 
 class Chunk:
-    """The rows of one write: ``batch`` is ours to extend, ``count`` and ``size`` are what is not yet settled."""
+    """The rows of one write: ``batch`` is ours to extend, ``count`` and ``size`` are what is not yet settled.
 
-    __slots__ = ("batch", "count", "joins", "key", "opened_at", "row_bytes", "rows", "schema", "size")
+    ``strikes`` is None but for rows of a rule that is no longer so: how often they failed while others went through,
+    and ``others`` how many had gone through then.
+    """
+
+    __slots__ = (
+        "batch",
+        "count",
+        "joins",
+        "key",
+        "opened_at",
+        "others",
+        "row_bytes",
+        "rows",
+        "schema",
+        "size",
+        "strikes",
+    )
 
     def __init__(self, batch: Batch, key: tuple[str, int], opened_at: int, row_size: int) -> None:
         self.batch = batch
@@ -55,6 +72,15 @@ class Chunk:
         self.count = len(batch.rows)
         self.size = self.count * row_size
         self.joins = 0
+        self.strikes: int | None = None
+        self.others = 0
+
+    def part(self, rows: list[Row]) -> Chunk:
+        """A chunk of these of its rows; its own list may still be read by a write that was given up."""
+        batch = Batch(self.batch.target, self.batch.rule, self.schema, rows, self.batch.hops)
+        chunk = Chunk(batch, self.key, self.opened_at, self.row_bytes)
+        chunk.strikes, chunk.others = self.strikes, self.others
+        return chunk
 
     def settle(self, count: int) -> int:
         """Take ``count`` rows off the account and return their share of the estimated bytes."""
@@ -165,6 +191,35 @@ class Buffer:
         chunk = self._remove_first()
         self.in_flight += chunk.count
         return chunk
+
+    def put_back(self, chunk: Chunk, rows: list[Row], *, last: bool = False) -> None:
+        """``rows`` are what is left of ``chunk``, which was in flight: they are the first again, or the last."""
+        self.in_flight -= chunk.count
+        self.release(chunk.size, chunk.count)
+        self.adopt([chunk.part(rows)], last=last)
+
+    def surrender(self) -> list[Chunk]:
+        """Everything that is queued, oldest first; it is no longer here."""
+        given = list(self.queue)
+        self.queue.clear()
+        self._open.clear()
+        for chunk in given:
+            self.release(chunk.size, chunk.count)
+        return given
+
+    def adopt(self, chunks: Iterable[Chunk], *, last: bool = False) -> None:
+        """Put chunks before (or behind) everything that is queued, whatever the limits; they grow no more."""
+        own = []
+        for chunk in chunks:
+            step = self.batch_rows(chunk.row_bytes)
+            own += [chunk.part(chunk.rows[start : start + step]) for start in range(0, len(chunk.rows), step)]
+        if last:
+            self.queue.extend(own)
+        else:
+            self.queue.extendleft(reversed(own))
+        for chunk in own:
+            self.rows += chunk.count
+            self.size += chunk.size
 
     def _remove_first(self) -> Chunk:
         chunk = self.queue.popleft()

@@ -14,12 +14,15 @@ from sinks.health import Health, State
 
 
 class Counts:
-    """Rows by outcome since the start; ``retries`` counts failed attempts to open or write, ``writes`` good ones."""
+    """Rows by outcome since the start; ``retries`` counts failed attempts to open or write, ``writes`` good ones.
 
-    __slots__ = ("_buffer", "delivered", "diverted", "dropped_by_reason", "rejected", "retries", "rows_in", "writes")
+    ``buffers`` are those of the deliveries that share the account: one, and for a while a second one that replaces it.
+    """
+
+    __slots__ = ("buffers", "delivered", "diverted", "dropped_by_reason", "rejected", "retries", "rows_in", "writes")
 
     def __init__(self, buffer: Buffer) -> None:
-        self._buffer = buffer
+        self.buffers = [buffer]
         self.rows_in = 0
         self.delivered = 0
         self.rejected = 0
@@ -38,16 +41,16 @@ class Counts:
 
     @property
     def queued(self) -> int:
-        return self._buffer.rows - self._buffer.in_flight
+        return sum(buffer.rows - buffer.in_flight for buffer in self.buffers)
 
     @property
     def in_flight(self) -> int:
-        return self._buffer.in_flight
+        return sum(buffer.in_flight for buffer in self.buffers)
 
     @property
     def buffered_bytes(self) -> int:
         """The estimated size of what is queued and in flight."""
-        return self._buffer.size
+        return sum(buffer.size for buffer in self.buffers)
 
     def __repr__(self) -> str:
         return (

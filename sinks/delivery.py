@@ -9,6 +9,8 @@ One :class:`Delivery` per sink. Invariants:
 * With one write at a time the rows of a rule stay in order, through retries and bisection.
 * While the sink is unavailable only what is in flight is tried, so an outage costs one batch per slot. Where it lasts
   longer than ``on_unavailable`` allows, what is queued and what comes goes to another sink; what is in flight probes.
+* A delivery that replaces another one (a reload) has its account and gets its rows, before it writes any of its own.
+  Rows of a rule that is no longer so keep no other row waiting.
 * :meth:`Delivery.offer` does no await, task, timer or log call; at most one ``call_soon`` per loop turn wakes the
   sender, and none while it waits for company or for a write to end.
 
@@ -21,14 +23,14 @@ import asyncio
 import logging
 import random
 import sys
-from collections.abc import Callable, Coroutine
-from typing import Any, Protocol
+from collections.abc import Callable, Collection, Coroutine
+from typing import Any, Final, Protocol
 
 import msgspec
 
 from core.clock import SECOND, Clock
 from core.errors import PayloadError, Rejected, Unavailable
-from core.message import Batch
+from core.message import Batch, Row, Schema
 from core.metrics import Metrics
 from sinks.base import Sink
 from sinks.buffer import Buffer, Chunk
@@ -50,6 +52,14 @@ class _Expired(Exception):
     """The batch is older than ``max_elapsed`` and the last attempt failed."""
 
 
+class _Deferred(Exception):
+    """Rows of an earlier rule did not go through: others first."""
+
+
+_STRIKES: Final = 3
+"""So often rows of an earlier rule may fail while others go through; then it is they that are wrong."""
+
+
 def _within_burst(settings: DeliverySettings) -> BatchSettings:
     batch, rate = settings.batch, settings.rate
     if rate is None or rate.most >= batch.max_rows:
@@ -63,7 +73,8 @@ class Delivery:
     ``on_room`` is called when an ``offer`` that returned False may be repeated; ``on_dead(batch, rows)`` gets the
     rows that the far side refuses for good, as pairs of index in ``batch`` and reason. ``call_later`` (seconds,
     callback) and ``uniform`` replace the loop's timer and the random source in tests. ``fallback`` offers a batch to
-    the sink of ``on_unavailable``; False means that it has no room.
+    the sink of ``on_unavailable``; False means that it has no room. ``predecessor`` is the delivery that this one
+    replaces: it writes nothing until that one has made way.
     """
 
     def __init__(
@@ -77,6 +88,7 @@ class Delivery:
         on_room: Callable[[], None],
         on_dead: OnDead,
         fallback: Callable[[Batch], bool] | None = None,
+        predecessor: Delivery | None = None,
         call_later: Callable[[float, Callable[[], None]], Timer] | None = None,
         uniform: Callable[[], float] = random.random,
     ) -> None:
@@ -104,6 +116,13 @@ class Delivery:
         self._draining = False
         self._closed = False
         self._empty = asyncio.Event()
+        self._predecessor = predecessor
+        self._may_write = asyncio.Event()
+        if predecessor is None:
+            self._may_write.set()
+        self._makes_way = False
+        self._given_up: list[tuple[Chunk, list[Row]]] = []  # with the rows that are left of it
+        self._gone_through = 0  # rows of rules that are so still
         self.counts = Counts(self._buffer)
         self._metrics = metrics
         self._withdraw: Callable[[], None] | None = None
@@ -128,6 +147,10 @@ class Delivery:
         if self._call_later is None:
             self._call_later = self._loop.call_later
         # Not before: a delivery that is built for a configuration which then fails leaves no trace.
+        if self._predecessor is not None:
+            self.counts = self._predecessor.counts
+            self.counts.buffers.append(self._buffer)
+            self._health.continues(self._predecessor._health)
         self._withdraw = export(self._metrics, self.name, self.counts, self._health)
         self._opening = self._loop.create_task(self._open(), name=f"open sink {self.name}")
         self._await_fallback()
@@ -152,6 +175,12 @@ class Delivery:
             self._wake_at = sys.maxsize
             self._loop.call_soon(self._pump)
         return True
+
+    def force(self, batch: Batch) -> None:
+        """Take ``batch`` over whatever the limits: one that an earlier delivery had no room for, at a reload."""
+        self._buffer.add(batch, self._clock.now(), force=True)
+        self.counts.rows_in += len(batch.rows)
+        self._pump()
 
     def _overflow(self, batch: Batch) -> bool:
         """Do what ``when_full`` says with a batch that does not fit; False where it must wait."""
@@ -258,7 +287,7 @@ class Delivery:
 
     def _pump(self) -> None:
         """Start every write that is due; afterwards ``_wake_at`` says which offer may start another."""
-        if self._closed or self.state is State.CONNECTING:
+        if self._closed or self._makes_way or self.state is State.CONNECTING or not self._may_write.is_set():
             return
         # Unavailable and yet nothing in flight (the last batch expired): one batch probes.
         slots = self._health.window if self.state is State.CONNECTED else 1
@@ -314,17 +343,25 @@ class Delivery:
             if self.state is State.UNAVAILABLE:
                 await self._pause(self._health.pause())
             while parts:
-                batch = parts.pop()
+                batch = parts[-1]
                 try:
                     await self._write(batch, chunk)
                 except Rejected as error:
-                    parts.extend(self._reject(chunk, batch, error))
+                    parts[-1:] = self._reject(chunk, batch, error)
                 else:
+                    del parts[-1]
                     self._settle(chunk, len(batch.rows))
+                    if chunk.strikes is None:
+                        self._gone_through += len(batch.rows)
         except _Expired:
             reason = "expired"
+        except _Deferred:
+            self._buffer.put_back(chunk, [row for part in reversed(parts) for row in part.rows], last=True)
+            chunk.count = 0
         finally:
-            if chunk.count:
+            if chunk.count and self._makes_way and reason == "shutdown":
+                self._given_up.append((chunk, [row for part in reversed(parts) for row in part.rows]))
+            elif chunk.count:
                 self._settle(chunk, chunk.count, reason)
             task = asyncio.current_task()
             assert task is not None  # noqa: S101 - a coroutine of ours, only ever run as a task
@@ -345,11 +382,25 @@ class Delivery:
                 delay = self._failed(error, State.UNAVAILABLE)
                 if self._expired(chunk):
                     raise _Expired from error
+                if chunk.strikes is not None:
+                    self._strike(chunk, batch, error)
                 await self._pause(delay)
             else:
                 self.counts.writes += 1
                 self._recovered()
                 return
+
+    def _strike(self, chunk: Chunk, batch: Batch, error: Exception) -> None:
+        """Rows of an earlier rule failed: leave with Rejected where it has turned out that only they do."""
+        assert chunk.strikes is not None  # noqa: S101 - asked for such chunks alone
+        if self._gone_through > chunk.others:
+            chunk.others = self._gone_through
+            chunk.strikes += 1
+        if chunk.strikes < _STRIKES:
+            raise _Deferred from error
+        self._recovered()
+        reason = f"made by rule {batch.rule} as it was before a reload: {error}"
+        raise Rejected(reason, [(index, reason) for index in range(len(batch.rows))]) from error
 
     def _reject(self, chunk: Chunk, batch: Batch, error: Rejected) -> list[Batch]:
         """Bury the rows that ``error`` names; where it names none, the halves to try instead, last first."""
@@ -411,12 +462,61 @@ class Delivery:
         finally:
             timer.cancel()
 
+    # -- replacing one another ----------------------------------------------------------------------------------
+
+    async def make_way(self, heir: Delivery, schemas: Collection[Schema], seconds: float) -> int:
+        """Hand all rows over to ``heir``, and return how many; rules make rows of these ``schemas`` now.
+
+        While the sink is connected, writes that are under way have so many ``seconds`` to end. Afterwards, and during
+        an outage at once, they are given up, and their rows may come twice.
+        """
+        self._makes_way = True
+        if self._fallback_timer is not None:
+            self._fallback_timer.cancel()
+        chunks: list[Chunk] = []
+        try:
+            await self._may_write.wait()
+            if self.state is State.CONNECTED and self._writes:
+                await asyncio.wait(list(self._writes), timeout=seconds)
+            tasks = list(self._writes)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            # Those that were cancelled before their first step have left nothing else behind.
+            self._given_up += [(chunk, chunk.rows) for chunk in self._writes.values()]
+            self._writes.clear()
+        finally:
+            for chunk, rows in sorted(self._given_up, key=lambda pair: pair[0].opened_at, reverse=True):
+                self._buffer.put_back(chunk, rows)
+            self._given_up.clear()
+            self._makes_way = False  # what is under way even now, because this was cancelled, is for close() to settle
+            chunks = self._buffer.surrender()
+            heir.inherit(chunks, schemas)
+        return sum(chunk.count for chunk in chunks)
+
+    def inherit(self, chunks: list[Chunk], schemas: Collection[Schema]) -> None:
+        """Take what the predecessor leaves, before everything that has come since, and begin to write."""
+        for chunk in chunks:
+            if chunk.schema not in schemas:
+                chunk.strikes, chunk.others = chunk.strikes or 0, self._gone_through
+            elif chunk.strikes is not None:
+                chunk.strikes = None
+        self._buffer.adopt(chunk for chunk in chunks if chunk.strikes is None)
+        self._buffer.adopt((chunk for chunk in chunks if chunk.strikes is not None), last=True)
+        self._may_write.set()
+        if self._buffer.low:
+            self._loop.call_soon(self._on_room)
+        else:
+            self._blocked = True
+        self._pump()
+
     # -- the end ------------------------------------------------------------------------------------------------
 
     async def drain(self) -> None:
         """Return when nothing is queued or in flight; a caller that cannot wait cancels it. Batches no longer wait."""
         self._draining = True
         try:
+            await self._may_write.wait()  # rows are still to come
             self._pump()
             while self._buffer.rows:
                 self._empty.clear()
@@ -449,6 +549,8 @@ class Delivery:
             self._settle(chunk, chunk.count, "shutdown")
         await self._close_sink()
         self._health.enter(State.CLOSED)
+        if len(self.counts.buffers) > 1:
+            self.counts.buffers.remove(self._buffer)
         if self._withdraw is not None:
             self._withdraw()
         return left

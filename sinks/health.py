@@ -49,6 +49,10 @@ class Health:
         self._streak = 0
         self._backoff = Backoff(settings, uniform)
 
+    def continues(self, other: Health) -> None:
+        """Count on from where ``other`` has got to."""
+        self.outages, self.failed_at = other.outages, other.failed_at
+
     def enter(self, state: State) -> None:
         """Be in ``state`` from now on."""
         if state is not self.state:

@@ -109,7 +109,12 @@ class Rig:
     """A delivery over a FakeSink, with what it reported. Without jitter: a pause is the whole range; no linger."""
 
     def __init__(
-        self, settings: dict[str, Any] | None = None, *, max_in_flight: int = 1, sink: Sink | None = None
+        self,
+        settings: dict[str, Any] | None = None,
+        *,
+        max_in_flight: int = 1,
+        sink: Sink | None = None,
+        predecessor: Delivery | None = None,
     ) -> None:
         self.clock = ManualClock(1_000 * SECOND)
         self.timers = FakeTimers(self.clock)
@@ -121,18 +126,36 @@ class Rig:
         self.dead: list[tuple[Any, str]] = []
         self.diverted: list[Any] = []
         self.fallback_is_full = False
-        self.delivery = Delivery(
+        self.retiring: list[asyncio.Task[None]] = []
+        self.settings = msgspec.convert(settings, DeliverySettings, dec_hook=decode_hook)
+        self.sink = sink or self.fake
+        self.delivery = self._make(predecessor)
+
+    def _make(self, predecessor: Delivery | None) -> Delivery:
+        return Delivery(
             "sink",
-            sink or self.fake,
-            msgspec.convert(settings, DeliverySettings, dec_hook=decode_hook),
+            self.sink,
+            self.settings,
             clock=self.clock,
             metrics=self.metrics,
             on_room=self._on_room,
             on_dead=self._on_dead,
             fallback=self._fall_back,
+            predecessor=predecessor,
             call_later=self.timers.call_later,
             uniform=lambda: 1.0,
         )
+
+    async def replace(self) -> None:
+        """Have a new delivery over the same sink, as after a reload; the old one makes way and is closed."""
+        old = self.delivery
+        self.delivery = self._make(old)
+        await self.delivery.start()
+        self.retiring.append(asyncio.create_task(self._retire(old, self.delivery)))
+
+    async def _retire(self, old: Delivery, heir: Delivery) -> None:
+        await old.make_way(heir, (SCHEMA,), 30)
+        assert await old.close() == 0
 
     def _on_room(self) -> None:
         self.rooms += 1

@@ -44,6 +44,7 @@ class DeliveryMachine(RuleBasedStateMachine):
         self.in_flight = in_flight
         self.lossless = when_full == "block" and max_elapsed is None
         self.next = 0
+        self.replaced = 0
         self.taken: list[int] = []
         self.arrived: list[int] = []
         self.blocked = False
@@ -72,6 +73,12 @@ class DeliveryMachine(RuleBasedStateMachine):
         else:
             self.blocked = True
             assert self.rig.rooms == rooms
+
+    @precondition(lambda self: self.replaced < 2)
+    @rule()
+    def replace(self) -> None:
+        self.replaced += 1
+        self.loop.run_until_complete(self.rig.replace())
 
     @rule(full=st.booleans())
     def fallback(self, *, full: bool) -> None:
@@ -115,7 +122,7 @@ class DeliveryMachine(RuleBasedStateMachine):
         assert rig.balanced(), counts
         assert min(counts.queued, counts.in_flight, counts.buffered_bytes) >= 0
         assert counts.rows_in == len(self.taken)
-        assert counts.queued + counts.in_flight <= _MAX_ROWS
+        assert counts.queued + counts.in_flight <= _MAX_ROWS * (1 + self.replaced)
         assert len(self.unanswered()) <= self.in_flight
         assert (counts.buffered_bytes == 0) == (counts.queued + counts.in_flight == 0)
 
@@ -141,6 +148,7 @@ class DeliveryMachine(RuleBasedStateMachine):
             if not counts.queued + counts.in_flight:
                 break
         await settle()
+        await asyncio.gather(*self.rig.retiring)
         assert self.rig.balanced()
         assert counts.queued == counts.in_flight == 0
         assert counts.delivered == len(self.arrived)
