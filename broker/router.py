@@ -37,6 +37,14 @@ class Authorizer(Protocol):
     def authorize(self, publisher: Publisher, action: Literal["publish", "subscribe"], topic: str) -> bool: ...
 
 
+def _check(messages: Sequence[Message]) -> None:
+    """TopicError or PacketError where a topic or a property cannot be sent on."""
+    for message in messages:
+        validate_name(message.topic)
+        if message.properties:
+            encode_properties(dict(message.properties), PacketType.PUBLISH)
+
+
 def _nothing() -> None:
     pass
 
@@ -174,10 +182,7 @@ class Router:
 
         TopicError or PacketError, before anything is published, where a topic or a property cannot be sent on.
         """
-        for message in messages:
-            validate_name(message.topic)
-            if message.properties:
-                encode_properties(dict(message.properties), PacketType.PUBLISH)
+        _check(messages)
         full = self.inbox.full
         gathered: list[Message] = []
         for message in messages:
@@ -194,6 +199,14 @@ class Router:
                     gathered.append(message)
         if gathered:
             self.inbox.append(gathered)
+
+    def dispatch(self, messages: Sequence[Message]) -> None:
+        """As :meth:`publish`, but only clients that are subscribed get them: no rule does, and nothing is retained."""
+        _check(messages)
+        for message in messages:
+            match = message.match = self.matches.look_up(message.topic)
+            if match.subscribers:
+                self.fan_out(message, match.subscribers, message.received_ns)
 
     def retain(self, message: Message) -> None:
         """Keep ``message`` as its topic's last, or delete that; a full store refuses and counts."""

@@ -104,7 +104,7 @@ def _set_up(config: Config, rules: RuleSet) -> Trial:
     schemas_for = with_fallbacks(config.sinks, rules.schemas_for)
     inlets = build_sources(config.sources.values(), links, clock)
     sources = {name: inlet.source for name, inlet in inlets.items()}
-    return Trial(links, sources, build_sinks(list(config.sinks.values()), links, schemas_for, clock, publish))
+    return Trial(links, sources, build_sinks(list(config.sinks.values()), links, schemas_for, clock, publish, publish))
 
 
 def explain(files: Sequence[str], config_file: str, *, code: bool) -> int:

@@ -25,6 +25,7 @@ from headrace.endpoints import SinkSpec
 from headrace.links import LinkPlan
 from sinks.base import Sink, SinkContext
 from sinks.delivery import Delivery, OnDead
+from sinks.references import unknown_columns
 
 _log = logging.getLogger("headrace.sinks")
 
@@ -77,6 +78,7 @@ def build_sinks(
     schemas_for: SchemasFor,
     clock: Clock,
     publish: Publish,
+    dispatch: Publish,
     stdout: BinaryIO | None = None,
 ) -> dict[str, Sink]:
     """An instance per sink, nothing opened; what they object to goes to the errors of the plan's decoder."""
@@ -86,11 +88,14 @@ def build_sinks(
         connection = None if spec.connection is None else links.connection(spec.connection)
         if connection is None and spec.connection is not None:  # it has been reported
             continue
+        for found in unknown_columns(spec.sink, spec.config, schemas_for(spec.name)):
+            decoder.fail(("sinks", spec.name, *found.path), found.message, found.hint)
         context = SinkContext(
             name=spec.name,
             base_dir=decoder.base_dir,
             schemas=tuple(schemas_for(spec.name)),
             publish=publish,
+            dispatch=dispatch,
             clock=clock,
             connection=connection,
             stdout=stdout,
@@ -125,6 +130,7 @@ class Outlets:
         clock: Clock,
         metrics: Metrics,
         publish: Publish,
+        dispatch: Publish,
         on_room: Callable[[], None],
         reclaim: Callable[[Delivery], list[Batch]],
         on_dead: OnDead,
@@ -135,6 +141,7 @@ class Outlets:
         self._clock = clock
         self._metrics = metrics
         self._publish = publish
+        self._dispatch = dispatch
         self._on_room = on_room
         self._reclaim = reclaim
         self._stdout = stdout
@@ -151,7 +158,7 @@ class Outlets:
             if spec is not None and outlet.spec.same(spec) and outlet.schemas == frozenset(schemas_for(name)):
                 kept[name] = outlet
         specs = [spec for name, spec in config.sinks.items() if name not in kept]
-        sinks = build_sinks(specs, links, schemas_for, self._clock, self._publish, self._stdout)
+        sinks = build_sinks(specs, links, schemas_for, self._clock, self._publish, self._dispatch, self._stdout)
         new = tuple(
             Outlet(
                 spec,

@@ -112,6 +112,7 @@ class Service:
             clock=self.clock,
             metrics=self.metrics,
             publish=self._router.publish,
+            dispatch=self._router.dispatch,
             on_room=self._pump.on_room,
             reclaim=self._pump.reclaim,
             on_dead=self._dead.refused,

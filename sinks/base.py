@@ -34,14 +34,16 @@ class SinkContext:
 
     ``name`` is the sink's name in the configuration, ``base_dir`` what relative paths are relative to,
     ``schemas`` those of the rules that write to it (as far as they are known before the first row),
-    ``connection`` the far side it shares with others or has for itself, ``publish`` the way into the own broker
-    (None without one) and ``stdout`` where text for the user goes (None: the process's standard output).
+    ``connection`` the far side it shares with others or has for itself, ``publish`` the way into the own broker,
+    ``dispatch`` the way to its clients alone, past rules and retained messages (None without a broker), and ``stdout``
+    where text for the user goes (None: the process's standard output).
     """
 
     name: str
     base_dir: Path
     schemas: tuple[Schema, ...] = ()
     publish: Callable[[list[Message]], None] | None = None
+    dispatch: Callable[[list[Message]], None] | None = None
     clock: Clock = field(default_factory=SystemClock)
     connection: Connection | None = None
     stdout: BinaryIO | None = None
@@ -75,6 +77,9 @@ class Sink(ABC):
     name: ClassVar[str]
     connection_type: ClassVar[str | None] = None
     connection_required: ClassVar[bool] = True
+    templates: ClassVar[tuple[str, ...]] = ()
+    """The settings that take ``${column}``, with all texts below them: naming a column that no rule of the sink yields
+    is then an error before the first row."""
     max_in_flight: int = 1
     """How many ``write`` calls may run at a time; an instance may lower it. With 1, rows of a rule stay in order."""
     republishes: bool = False

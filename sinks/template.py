@@ -80,6 +80,11 @@ class Template:
         names = [part for part in self._parts if isinstance(part, str)]
         self.constant = None if names else b"".join(part for part in self._parts if isinstance(part, bytes)).decode()
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What its placeholders name: a column, or steps below one behind dots; without the whole row."""
+        return tuple(dict.fromkeys(part for part in self._parts if isinstance(part, str) and part))
+
     def _literal(self, text: str) -> None:
         if text:
             self._parts.append(text.encode())

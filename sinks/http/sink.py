@@ -71,6 +71,7 @@ class HttpSink(Sink):
 
     name: ClassVar[str] = "http"
     connection_type: ClassVar[str | None] = "http"
+    templates: ClassVar[tuple[str, ...]] = ("url", "body", "headers", "idempotency_key")
     Config = HttpSinkConfig
 
     def __init__(self, config: HttpSinkConfig, context: SinkContext) -> None:

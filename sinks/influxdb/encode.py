@@ -13,11 +13,11 @@ from typing import Any, Final
 
 from core.errors import ConfigError, PayloadError
 from core.message import MISSING, Row, Schema, Type
-from core.registry import did_you_mean
 from sinks.encoding import rfc3339
 from sinks.influxdb import lines
 from sinks.influxdb.config import Config, Precision
 from sinks.influxdb.syntax import Clock, Syntax
+from sinks.references import unknown
 from sinks.template import Template
 
 Encode = Callable[[Row], str]
@@ -55,16 +55,14 @@ class Encoder:
 
     def _check_columns(self, schemas: Sequence[Schema]) -> None:
         config = self._config
-        names = {name: None for schema in schemas for name in schema.names}
         wanted = {"tags": config.tags, "fields": config.fields or [], "unsigned": config.unsigned}
         wanted["time"] = [config.time] if config.time else []
         for setting, columns in wanted.items():
             if len(set(columns)) < len(columns):
                 raise ConfigError("names a column twice", path=setting)
-            for column in columns if names else ():
-                if column not in names:
-                    hint = did_you_mean(column, names) or f"they yield {', '.join(names)}"
-                    raise ConfigError(f"no rule yields {column!r}", path=setting, hint=hint)
+            for column in columns:
+                if problem := unknown(column, schemas):
+                    raise ConfigError(problem[0], path=setting, hint=problem[1])
         if both := set(config.tags) & set(config.fields or ()):
             raise ConfigError(f"{min(both)!r} is a tag, too", path="fields")
 

@@ -92,6 +92,7 @@ class InfluxdbSink(Sink):
 
     name: ClassVar[str] = "influxdb"
     connection_type: ClassVar[str | None] = "influxdb"
+    templates: ClassVar[tuple[str, ...]] = ("measurement", "write_syntax")
     Config = InfluxdbSinkConfig
 
     def __init__(self, config: InfluxdbSinkConfig, context: SinkContext) -> None:

@@ -33,11 +33,15 @@ class Config(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=Tr
     """0, 1, 2 or a template; a missing value means 0."""
     retain: bool | str = "${retain}"
     """true, false or a template; a missing value means false."""
-    payload: str = ""
-    """Empty: the whole row as a JSON object."""
+    payload: str | None = None
+    """Empty: the whole row as a JSON object. Not there: without a connection the column ``payload`` of rules that yield
+    one, as in EMQX, else the whole row."""
     mqtt_properties: MqttProperties = MqttProperties()
     """``{ content_type = "application/json", message_expiry_interval = 3600 }``"""
     user_properties: str | dict[str, str] = "${user_properties}"
     """A column with an object, or with a list of pairs; or a table, name = text."""
+    direct_dispatch: bool = False
+    """Without a connection: give messages to the clients that are subscribed and to nobody else. No rule sees them, and
+    none is retained."""
     max_hops: Annotated[int, msgspec.Meta(ge=1, le=MOST_HOPS)] = MAX_HOPS
     """Rows that have passed this many rules before, here and in the services bridged to, are rejected: a loop."""

@@ -18,6 +18,8 @@ from sinks.template import Template, render_value
 _QOS: Final = {b"0": 0, b"1": 1, b"2": 2, b"undefined": 0, b"null": 0}
 _RETAIN: Final = {b"true": True, b"1": True, b"false": False, b"0": False, b"undefined": False, b"null": False}
 _FORMAT: Final = {b"0": 0, b"1": 1}
+FORWARDED: Final = "${pub_props.'User-Property'}"
+"""EMQX's way of saying: the user properties of the message that the rule has read."""
 _MAX_EXPIRY: Final = 0xFFFF_FFFF
 
 Pairs = tuple[tuple[str, str], ...]
@@ -97,6 +99,14 @@ def _pairs(value: Any) -> Pairs:
     return tuple(_pair(item) for item in value)
 
 
+def _forwarded(properties: Any) -> Any:
+    """The user properties of a message among its properties, by EMQX's names: all pairs, else one of each name."""
+    if not isinstance(properties, dict):
+        return MISSING
+    pairs = properties.get("User-Property-Pairs", MISSING)
+    return properties.get("User-Property", MISSING) if pairs is MISSING else pairs
+
+
 def choice(setting: str, value: Any, choices: dict[bytes, Any]) -> Template:
     """The template of a setting whose text must be one of ``choices``; ConfigError where it can never be."""
     text = value if isinstance(value, str) else render_value(value).decode()
@@ -108,9 +118,12 @@ def choice(setting: str, value: Any, choices: dict[bytes, Any]) -> Template:
 
 
 class Encoder:
-    """The templates of one sink; ConfigError where one can never give what it should."""
+    """The templates of one sink; ConfigError where one can never give what it should.
 
-    def __init__(self, config: Config) -> None:
+    ``republishes``: the payload is by default a column, see ``Config.payload``.
+    """
+
+    def __init__(self, config: Config, *, republishes: bool) -> None:
         self._topic = Template(config.topic)
         if self._topic.constant is not None:
             try:
@@ -120,6 +133,7 @@ class Encoder:
         self._qos = choice("qos", config.qos, _QOS)
         self._retain = choice("retain", config.retain, _RETAIN)
         self._payload = Template(config.payload or "${.}")
+        self._own_payload = Template("${payload}") if republishes and config.payload is None else None
         self._properties: list[tuple[str, Template]] = []
         for name, convert in _PROPERTIES.items():
             value = getattr(config.mqtt_properties, name)
@@ -134,11 +148,13 @@ class Encoder:
             self._properties.append((name, template))
         self._user: Template | dict[str, Template]
         if isinstance(config.user_properties, str):
-            self._user = Template(config.user_properties)
+            self._forwards = config.user_properties == FORWARDED
+            self._user = Template("${pub_props}" if self._forwards else config.user_properties)
             if config.user_properties and self._user.bind_value(Schema((), ())) is None:
                 hint = 'a table has texts: { name = "text" }'
                 raise ConfigError("is not a single placeholder, such as ${column}", path="user_properties", hint=hint)
         else:
+            self._forwards = False
             self._user = {name: Template(text) for name, text in config.user_properties.items()}
 
     @property
@@ -148,7 +164,8 @@ class Encoder:
 
     def bind(self, schema: Schema) -> Encode:
         """A function that makes a publication of a row of ``schema``."""
-        topic_of, payload_of = self._topic.bind(schema), self._payload.bind(schema)
+        own = self._own_payload if "payload" in schema.names else None
+        topic_of, payload_of = self._topic.bind(schema), (own or self._payload).bind(schema)
         qos_of, retain_of = self._qos.bind(schema), self._retain.bind(schema)
         properties_of, user_of = self._bind_properties(schema), self._bind_user(schema)
 
@@ -192,6 +209,8 @@ class Encoder:
         value_of = self._user.bind_value(schema)
         if value_of is None:
             return None
+        if self._forwards:
+            return lambda row: _pairs(_forwarded(value_of(row)))
         return lambda row: _pairs(value_of(row))
 
 

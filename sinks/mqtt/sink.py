@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import ClassVar, Final
 
 from connections.mqtt.connection import MqttConnection
-from core.errors import ConfigError, Rejected
+from core.errors import ConfigError, HeadraceError, Rejected
 from core.marks import signed
 from core.message import Batch, Message, Publisher, Schema
 from sinks.base import Sink, SinkContext
@@ -28,11 +28,12 @@ class MqttSink(Sink):
     name: ClassVar[str] = "mqtt"
     connection_type: ClassVar[str | None] = "mqtt"
     connection_required: ClassVar[bool] = False
+    templates: ClassVar[tuple[str, ...]] = ("topic", "qos", "retain", "payload", "mqtt_properties", "user_properties")
     Config = MqttSinkConfig
 
     def __init__(self, config: MqttSinkConfig, context: SinkContext) -> None:
         super().__init__(config, context)
-        self._encoder = Encoder(config)
+        self._encoder = Encoder(config, republishes=context.connection is None)
         self._bound: dict[Schema, Encode] = {}
         self._connection: MqttConnection | None = None
         self._bridge: Bridge | None = None
@@ -42,7 +43,10 @@ class MqttSink(Sink):
                 raise ConfigError("MQTT 3.1.1 has no properties", path="mqtt_properties", hint='version = "5" has')
         elif context.publish is None:
             raise ConfigError("the mqtt sink republishes into the own broker, and there is none here")
-        self.republishes = self._connection is None
+        if config.direct_dispatch and (self._connection is not None or context.dispatch is None):
+            raise ConfigError("is for messages into the own broker", path="direct_dispatch", hint="leave it away")
+        self._publish = context.dispatch if config.direct_dispatch else context.publish
+        self.republishes = self._connection is None and not config.direct_dispatch
 
     async def open(self) -> None:
         if self._connection is not None:
@@ -69,11 +73,20 @@ class MqttSink(Sink):
             raise Rejected(f"{len(dead)} rows cannot be published, the first: {dead[0][1]}", sorted(dead))
 
     def _republish(self, batch: Batch, encode: Encode) -> list[tuple[int, str]]:
-        publications, _, dead = encoded(encode, batch.rows)
+        publications, places, dead = encoded(encode, batch.rows)
         publisher = Publisher(batch.rule, rule=batch.rule, hops=batch.hops + 1)
         now = self.context.clock.now()
-        if publications and self.context.publish is not None:
-            self.context.publish([_message(publication, publisher, now) for publication in publications])
+        publish = self._publish
+        if publications and publish is not None:
+            messages = [_message(publication, publisher, now) for publication in publications]
+            try:
+                publish(messages)
+            except HeadraceError:  # nothing was published, because one of them cannot be
+                for place, message in zip(places, messages, strict=True):
+                    try:
+                        publish([message])
+                    except HeadraceError as error:
+                        dead.append((place, str(error)))
         return dead
 
     def _bind(self, schema: Schema) -> Encode:

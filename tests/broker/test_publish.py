@@ -362,3 +362,19 @@ def test_a_local_publisher() -> None:
         broker.publish("rules/#")
     with pytest.raises(PacketError):
         broker.publish("rules/a", properties={"no_such": 1})
+
+
+def test_direct_dispatch_reaches_subscribers_only() -> None:
+    from core.errors import TopicError
+    from core.message import Message
+
+    broker = Broker()
+    watcher = broker.connect("w")
+    watcher.subscribe("rules/#", 1)
+    broker.router.dispatch([Message("rules/a", b"1", 1, True, received_ns=broker.now), Message("rules/b", b"2")])
+    assert [got.payload for got in watcher.messages()] == [b"1", b"2"]
+    assert not broker.inbox.take()
+    assert len(broker.router.retained) == 0
+    with pytest.raises(TopicError):
+        broker.router.dispatch([Message("rules/a", b"1"), Message("rules/#", b"2")])
+    assert watcher.messages() == []

@@ -68,6 +68,16 @@ def test_check_asks_the_sinks_as_well(folder: Folder, capsys: Capture) -> None:
     assert not folder.database.exists()
 
 
+def test_check_finds_templates_with_columns_that_no_rule_yields(folder: Folder, capsys: Capture) -> None:
+    topic = '[sinks.topic]\ntype = "mqtt"\ntopic = "out/${statoin}"\nuser_properties = { kw = "${kW}" }\n'
+    folder.config.write_text(folder.config.read_text() + topic)
+    folder.rule(RULE.replace("INTO meter", "INTO meter, topic"))
+    assert main(["check", "-c", str(folder.config)]) == 1
+    error = capsys.readouterr().err
+    assert "sinks.topic.topic: no rule yields 'statoin' (did you mean 'station'?)" in error
+    assert "sinks.topic.user_properties.kw: no rule yields 'kW' (did you mean 'kw'?)" in error
+
+
 def test_check_names_sinks_that_no_rule_feeds(folder: Folder, capsys: Capture) -> None:
     folder.config.write_text(folder.config.read_text() + '[sinks.spare]\ntype = "null"\n')
     assert main(["check", "-c", str(folder.config)]) == 0

@@ -75,10 +75,10 @@ def test_a_rule_that_fails_on_everything_is_switched_off_until_a_reload(
         device.publish("quiet", '{"station": 0}')
         device.publish("broken", '{"station": 0}')
     service.wait_for(r"rule broken is switched off until the next reload: 2 messages in a row failed")
+    wait_until(lambda: service.get("/readyz") == "ready\n")
     part = json.loads(service.get("/readyz?verbose"))["components"]["rules.broken"]
     assert part["state"] == "disabled"
     assert part["last_error"].startswith("2 messages in a row failed, the last with: ")
-    assert service.get("/readyz") == "ready\n"
     wait_until(lambda: rules(service)["quiet"]["failed"]["exception"] == 3)
     before = rules(service)["broken"]
     assert (before["state"], before["passed"]) == ("failed", 0)

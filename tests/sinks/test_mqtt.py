@@ -8,6 +8,8 @@ from typing import Any
 import msgspec
 import pytest
 
+from broker.packets import PacketType
+from broker.properties import encode_properties
 from core.clock import ManualClock
 from core.errors import ConfigError, Rejected
 from core.message import MISSING, Batch, Message, Row, Schema, Type
@@ -17,9 +19,10 @@ from sinks.mqtt.sink import MqttSink
 SCHEMA = Schema(("station", "qos", "retain", "payload"), (Type.ANY,) * 4)
 
 
-def make(config: dict[str, Any]) -> tuple[MqttSink, list[Message]]:
+def make(config: dict[str, Any], **ways: Any) -> tuple[MqttSink, list[Message]]:
     published: list[Message] = []
-    context = SinkContext(name="out", base_dir=Path(), publish=published.extend, clock=ManualClock(42))
+    ways = {"publish": published.extend, **ways}
+    context = SinkContext(name="out", base_dir=Path(), clock=ManualClock(42), **ways)
     return MqttSink(msgspec.convert({"topic": "out/${station}", **config}, MqttSink.Config), context), published
 
 
@@ -28,7 +31,7 @@ def batch(*rows: Row, hops: int = 0, schema: Schema = SCHEMA) -> Batch:
 
 
 async def test_a_row_becomes_a_message_of_the_rule() -> None:
-    sink, published = make({})
+    sink, published = make({"payload": ""})
     await sink.write(batch(("cp1", 1, True, b"\xff"), hops=2))
     [message] = published
     assert (message.topic, message.qos, message.retain, message.received_ns) == ("out/cp1", 1, True, 42)
@@ -57,6 +60,57 @@ async def test_the_payload_template_keeps_bytes() -> None:
     sink, published = make({"payload": "${payload}"})
     await sink.write(batch(("s", 0, False, b"\xff\x00"), ("s", 0, False, {"a": 1}), ("s", 0, False, MISSING)))
     assert [message.payload for message in published] == [b"\xff\x00", b'{"a":1}', b"undefined"]
+
+
+async def test_without_a_payload_the_column_of_that_name_is_sent_as_emqx_does() -> None:
+    sink, published = make({})
+    await sink.write(batch(("s", 0, False, b"\xff\x00"), ("s", 0, False, {"a": 1})))
+    await sink.write(batch(("s", 1), schema=Schema(("station", "kw"), (Type.ANY,) * 2)))
+    assert [message.payload for message in published] == [b"\xff\x00", b'{"a":1}', b'{"station":"s","kw":1}']
+
+
+@pytest.mark.parametrize(
+    ("pub_props", "pairs"),
+    [
+        ({"User-Property": {"a": "2"}, "User-Property-Pairs": [{"key": "a", "value": "1"}]}, [("a", "1")]),
+        ({"User-Property": {"a": "2"}}, [("a", "2")]),
+        ({"Content-Type": "x"}, None),
+        (MISSING, None),
+    ],
+)
+async def test_emqx_words_for_the_user_properties_of_the_message(pub_props: Any, pairs: Any) -> None:
+    sink, published = make({"user_properties": "${pub_props.'User-Property'}"})
+    await sink.write(batch(("s", pub_props), schema=Schema(("station", "pub_props"), (Type.ANY,) * 2)))
+    properties = published[0].properties
+    assert (properties and properties["user_properties"]) == pairs
+
+
+async def test_direct_dispatch_goes_past_rules_and_retained_messages() -> None:
+    direct: list[Message] = []
+    sink, published = make({"direct_dispatch": True}, dispatch=direct.extend)
+    await sink.write(batch(("s", 1, True, "x")))
+    assert (len(direct), published) == (1, [])
+    assert not sink.republishes
+    assert make({})[0].republishes
+
+
+async def test_a_message_that_the_broker_refuses_costs_no_other() -> None:
+    refused = "x" * 70_000  # a property has 65,535 bytes at the most
+    published: list[Message] = []
+
+    def publish(messages: list[Message]) -> None:
+        for message in messages:
+            if message.properties:
+                encode_properties(dict(message.properties), PacketType.PUBLISH)
+        published.extend(messages)
+
+    sink, _ = make({"user_properties": {"a": "${payload}"}}, publish=publish)
+    with pytest.raises(Rejected) as caught:
+        await sink.write(
+            batch(("s", 0, False, "good"), ("s", 0, False, refused), ("#", 0, False, ""), ("t", 0, False, ""))
+        )
+    assert [message.topic for message in published] == ["out/s", "out/t"]
+    assert [index for index, _ in caught.value.rows] == [1, 2]
 
 
 async def test_properties_are_rendered() -> None:
@@ -179,6 +233,7 @@ async def test_many_schemas_do_not_pile_up() -> None:
         ({"topic": ""}, "topic: a topic name must have at least one character"),
         ({"qos": "3"}, "qos: '3' is none of 0, 1, 2"),
         ({"retain": "maybe"}, "retain: 'maybe' is none of true"),
+        ({"direct_dispatch": True}, "direct_dispatch: is for messages into the own broker"),
         ({"user_properties": "a=${b}"}, "user_properties: is not a single placeholder"),
         ({"mqtt_properties": {"response_topic": "a/+"}}, "mqtt_properties.response_topic: topic name"),
     ],
