@@ -72,6 +72,14 @@ class DeadLetters:
         self._call_soon = call_soon
         self._waiting: list[Message] = []
         self._limit = RateLimit()
+        self._refused: dict[tuple[str, str], int] = {}
+        metrics.read(
+            "headrace_rule_rows_rejected_total",
+            "Rows of the rule that a sink has refused for good",
+            "counter",
+            self._refused.items,
+            ("rule", "sink"),
+        )
         self._kept: deque[DeadLetter] = deque(maxlen=KEPT)
         self._lost = {
             reason: metrics.counter(
@@ -84,6 +92,8 @@ class DeadLetters:
 
     def refused(self, batch: Batch, rows: list[tuple[int, str]]) -> None:
         """A sink refuses rows of a batch, by position and reason, for good."""
+        key = (batch.rule, batch.target)
+        self._refused[key] = self._refused.get(key, 0) + len(rows)
         now = self._clock.now()
         suppressed = self._limit.allow((batch.target, batch.rule), now)
         if suppressed is not None:

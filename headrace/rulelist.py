@@ -35,6 +35,8 @@ class ListedRule(msgspec.Struct, frozen=True, kw_only=True):
     matched: int = 0
     passed: int = 0
     failed: dict[str, int] = {}
+    rows: dict[str, int] = {}
+    """Made for each sink."""
 
 
 def rule_list(rules: RuleSet, loaded: Iterable[LoadedRule]) -> list[ListedRule]:
@@ -48,7 +50,7 @@ def _listed(rule: CompiledRule, loaded: LoadedRule | None) -> ListedRule:
     if loaded is not None:
         counts = loaded.counts
         failed = {"no_result": counts.no_result, "exception": counts.exception}
-        counted = {"matched": counts.matched, "passed": counts.passed, "failed": failed}
+        counted = {"matched": counts.matched, "passed": counts.passed, "failed": failed, "rows": counts.rows}
     reason = None if loaded is None else loaded.disabled
     return ListedRule(
         name=rule.name,

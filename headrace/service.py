@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -96,7 +97,9 @@ class Service:
         if config.functions.kv_store.persist and config.data_dir is not None:
             self._kept = KvFile(config.data_dir / FILE_NAME, self._store, self.metrics)
         self._count_store()
-        self._engine = Engine(self.metrics, on_error=self._dead.failed, on_disabled=self._switched_off)
+        self._engine = Engine(
+            self.metrics, on_error=self._dead.failed, on_disabled=self._switched_off, timer=time.perf_counter_ns
+        )
         self._pump = Pump(self._engine, self.clock, self.metrics, self._resume, config.inbox.linger)
         self._inbox = MemoryInbox(
             self._pump.wake, self._pump.drain, max_messages=config.inbox.max_messages, slice_size=SLICE

@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from core.clock import MILLISECOND, SECOND
 from core.errors import HeadraceError
 from core.message import MISSING, SYSTEM_ERRORS, Batch, Message, Row
 from core.metrics import Counter, Metrics
@@ -25,7 +26,13 @@ from rules.paths import document
 OnError = Callable[[str, Message, Exception], None]
 OnDisabled = Callable[[str, str], None]
 
+Timer = Callable[[], int]
+"""Nanoseconds of a clock that only goes forward."""
+
 _MAX_COMBINATIONS: Final = 65_536
+_TIMING: Final = 100 * MILLISECOND
+"""So much time between two calls whose rules are timed: the others pay a comparison."""
+_SECONDS: Final = (1e-6, 2.5e-6, 5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 1e-3, 1e-2, 0.1, 1.0)
 _DECODING: Final = (msgspec.DecodeError, UnicodeError, RecursionError)
 
 
@@ -46,12 +53,14 @@ class Hooks(NamedTuple):
 
 
 class RuleCounts(NamedTuple):
-    """Messages since the start, as EMQX counts them: ``matched`` = ``passed`` + ``no_result`` + ``exception``."""
+    """Messages since the start, as EMQX counts them: ``matched`` = ``passed`` + ``no_result`` + ``exception``; and the
+    rows made for each sink."""
 
     matched: int
     passed: int
     no_result: int
     exception: int
+    rows: Mapping[str, int]
 
 
 class LoadedRule:
@@ -74,8 +83,22 @@ class LoadedRule:
         self.name = rule.name
         self.order = order
         self.disabled: str | None = None
-        self._targets = rule.targets
-        self._open_targets = () if loops is None else tuple(name for name in rule.targets if name not in loops)
+        self._targets = [
+            (
+                name,
+                metrics.counter(
+                    "headrace_rule_rows_total", "Rows that the rule has made for a sink", rule=rule.name, sink=name
+                ),
+            )
+            for name in rule.targets
+        ]
+        self._seconds = metrics.histogram(
+            "headrace_rule_seconds",
+            "Time that the rule takes for a message, the mean of a batch; of samples, at most ten a second",
+            _SECONDS,
+            rule=rule.name,
+        )
+        self._open = [target for target in self._targets if loops is not None and target[0] not in loops]
         self._schema = rule.schema
         self._run = rule.program.instantiate(node)
         self._hooks = hooks
@@ -99,10 +122,22 @@ class LoadedRule:
             rule=rule.name,
         )
 
-    def process(self, messages: Sequence[Message], hops: int) -> list[Batch]:
+    def process(self, messages: Sequence[Message], hops: int, timer: Timer | None = None) -> list[Batch]:
         """The rows of messages that match the rule, one batch per target; the batches share the list of rows."""
+        if timer is None:
+            return self._batches(self._rows(messages), hops, self._targets)
+        started = timer()
         rows = self._rows(messages)
-        return [Batch(target, self.name, self._schema, rows, hops) for target in self._targets] if rows else []
+        self._seconds.observe((timer() - started) / (SECOND * len(messages)))
+        return self._batches(rows, hops, self._targets)
+
+    def _batches(self, rows: list[Row], hops: int, targets: list[tuple[str, Counter]]) -> list[Batch]:
+        batches: list[Batch] = []
+        if rows:
+            for target, counter in targets:
+                counter.value += len(rows)
+                batches.append(Batch(target, self.name, self._schema, rows, hops))
+        return batches
 
     def _rows(self, messages: Sequence[Message]) -> list[Row]:
         rows: list[Row] = []
@@ -125,16 +160,21 @@ class LoadedRule:
         for trouble in (False, True):
             own = [message for message in messages if (message.topic == SYSTEM_ERRORS) is trouble]
             rows = self._rows(own) if own else []
-            targets = () if trouble else self._open_targets
+            targets = [] if trouble else self._open
             if rows and len(targets) < len(self._targets):
                 self._recursive.value += len(rows)
-            batches += [Batch(target, self.name, self._schema, rows, hops) for target in targets if rows]
+            batches += self._batches(rows, hops, targets)
         return batches
 
     @property
     def counts(self) -> RuleCounts:
-        counters = (self._matched, self._passed, self._no_result, self._exceptions)
-        return RuleCounts(*(int(counter.value) for counter in counters))
+        return RuleCounts(
+            matched=int(self._matched.value),
+            passed=int(self._passed.value),
+            no_result=int(self._no_result.value),
+            exception=int(self._exceptions.value),
+            rows={name: int(counter.value) for name, counter in self._targets},
+        )
 
     def _fail(self, message: Message, error: Exception) -> None:
         self._failures += 1
@@ -225,7 +265,8 @@ class _Snapshot:
 
 class Engine:
     """Runs the loaded rules. ``on_error(rule, message, failure)`` hears of every failure (:class:`RuleFailure`),
-    ``on_disabled(rule, reason)`` of rules that are switched off because they fail on everything."""
+    ``on_disabled(rule, reason)`` of rules that are switched off because they fail on everything. With a ``timer`` rules
+    are timed now and then."""
 
     def __init__(
         self,
@@ -234,10 +275,13 @@ class Engine:
         node: str = "headrace",
         on_error: OnError | None = None,
         on_disabled: OnDisabled | None = None,
+        timer: Timer | None = None,
     ) -> None:
         self._metrics = metrics
         self._node = node
         self._hooks = Hooks(on_error, on_disabled)
+        self._timer = timer
+        self._next_timing = 0
         self._snapshot = _Snapshot()
         metrics.read(
             "headrace_rule_enabled",
@@ -270,7 +314,10 @@ class Engine:
 
         Messages that rules have republished come in batches of their own, by the number of their hops.
         """
-        del now  # stateless rules know no time but a message's own
+        timer = None
+        if now >= self._next_timing:
+            self._next_timing = now + _TIMING
+            timer = self._timer
         groups = self._group(messages)
         batches: list[Batch] = []
         for rule, hops, own in _per_rule(groups, messages, self._rules_of):
@@ -282,7 +329,7 @@ class Engine:
                 own = [message for message in own if message.publisher.rule != rule.name]  # noqa: PLW2901
                 if not own or rule.disabled is not None:
                     continue
-            batches += rule.process(own, hops)
+            batches += rule.process(own, hops, timer)
         return batches
 
     def advance(self, now: int) -> list[Batch]:

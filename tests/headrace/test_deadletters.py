@@ -65,6 +65,8 @@ def test_refused_rows_are_shown_newest_first() -> None:
     assert bytes(newest["row"]) == b'{"station":"b","at":"1970-01-01T00:00:01.500Z","note":{"k":1}}'
     assert bytes(oldest["row"]) == b'{"station":"a","at":"1970-01-01T00:00:00Z"}'
     assert newest["at"].isoformat() == "2026-01-01T00:00:00+00:00"
+    [family] = [each for each in rig.metrics.collect() if each.name == "headrace_rule_rows_rejected_total"]
+    assert [(sample.labels, sample.value) for sample in family.samples] == [(("r", "db"), 2)]
     assert rig.soon == []
 
 

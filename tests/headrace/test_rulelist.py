@@ -61,6 +61,7 @@ def test_rows_go_to_every_sink_and_rules_are_listed(
         "matched": 3,
         "passed": 2,
         "failed": {"no_result": 0, "exception": 1},
+        "rows": {"meter": 2, "counted": 2},
     }
     assert listed["power"]["file"].endswith("meter.sql")
     assert (listed["idle"]["state"], listed["idle"]["matched"]) == ("disabled", 0)
