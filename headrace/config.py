@@ -25,11 +25,18 @@ from core.registry import Registry, did_you_mean
 from headrace import toml_lines
 from headrace.decoding import ConfigErrors, Decoder
 from headrace.endpoints import ConnectionSpec, EndpointReader, SinkSpec, SourceSpec
-from headrace.settings import AdminSettings, AuthSettings, FunctionSettings, InboxSettings, ProcessSettings
+from headrace.settings import (
+    AdminSettings,
+    AuthSettings,
+    EngineSettings,
+    FunctionSettings,
+    InboxSettings,
+    ProcessSettings,
+)
 
 DEFAULT_FILE: Final = "headrace.toml"
 SECTIONS: Final = (
-    *("listeners", "broker", "inbox", "functions", "auth", "acl"),
+    *("listeners", "broker", "inbox", "functions", "engine", "auth", "acl"),
     *("connections", "sources", "sinks", "admin"),
 )
 """The tables of the file, in the order in which the documentation tells of them."""
@@ -69,6 +76,7 @@ class Config:
     broker: BrokerLimits
     inbox: InboxSettings
     functions: FunctionSettings
+    engine: EngineSettings
     allow_anonymous: bool
     providers: tuple[ProviderSpec, ...]
     acl: tuple[AclRule, ...]
@@ -224,6 +232,7 @@ class _Reader:
         listeners = self._each("listeners", lambda value, path: decoder.struct(ListenerSettings, value, path))
         broker = decoder.struct(BrokerLimits, self.tables.get("broker", {}), ("broker",))
         inbox = decoder.struct(InboxSettings, self.tables.get("inbox", {}), ("inbox",))
+        engine = decoder.struct(EngineSettings, self.tables.get("engine", {}), ("engine",))
         functions = decoder.struct(FunctionSettings, self.tables.get("functions", {}), ("functions",))
         auth, providers = self._auth()
         acl = decoder.value(list[AclRule], self.tables.get("acl", []), ("acl",))
@@ -239,7 +248,7 @@ class _Reader:
             decoder.fail((), "there is no [listeners.<name>]: nothing could connect")
         if functions is not None and functions.kv_store.persist and process is not None and process.data_dir is None:
             decoder.fail(("functions", "kv_store", "persist"), "there is no data_dir to store the entries in")
-        if decoder.errors or not (process and broker and inbox and functions and auth):
+        if decoder.errors or not (process and broker and inbox and functions and engine and auth):
             return None
         return Config(
             file=decoder.file,
@@ -249,6 +258,7 @@ class _Reader:
             broker=broker,
             inbox=inbox,
             functions=functions,
+            engine=engine,
             allow_anonymous=auth.allow_anonymous,
             providers=providers,
             acl=tuple(acl),

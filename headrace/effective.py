@@ -28,6 +28,7 @@ def effective(config: Config) -> dict[str, Any]:
         "broker": _table(config.broker),
         "inbox": _table(config.inbox),
         "functions": _table(config.functions),
+        "engine": _table(config.engine),
         "auth": {**auth, **{spec.name: _table(spec.config) for spec in config.providers}},
         "acl": [_shown(rule) for rule in config.acl],
         "connections": {name: _connection(spec) for name, spec in config.connections.items()},

@@ -29,6 +29,7 @@ from headrace.settings import (
     AdminSettings,
     AuthSettings,
     ConnectionChoice,
+    EngineSettings,
     FunctionSettings,
     InboxSettings,
     ProcessSettings,
@@ -46,7 +47,7 @@ _CONFIG_INTRO: Final = (
     '(units ns, us, ms, s, m, h, d), a **size** one such as `"1GiB"` (B, kB, MB, GB, KiB, MiB, GiB, TiB), '
     'a **secret** is `{ env = "NAME" }`, `{ file = "path" }` or a text, and is never printed. Relative paths start '
     "at the folder of the file. `headrace check` lists every error; `headrace config --schema` prints a JSON "
-    "Schema for editors. SIGHUP applies changes of `rules`, `[connections.*]` and `[sinks.*]`."
+    "Schema for editors. SIGHUP applies changes of `rules`, `[engine]`, `[connections.*]` and `[sinks.*]`."
 )
 _OURS: Final = ("broker", "connections", "gateways", "sinks")
 _METRICS_INTRO: Final = (
@@ -78,6 +79,7 @@ def config_page() -> str:
     lines += _section("`[broker]`", BrokerLimits)
     lines += _section("`[inbox]`", InboxSettings)
     lines += _section("`[functions]`", FunctionSettings)
+    lines += _section("`[engine]`", EngineSettings)
     lines += _section("`[auth]`", AuthSettings)
     providers = provider_types()
     for name in _built_in(providers):

@@ -20,6 +20,7 @@ from headrace.settings import (
     AdminSettings,
     AuthSettings,
     ConnectionChoice,
+    EngineSettings,
     FunctionSettings,
     InboxSettings,
     ProcessSettings,
@@ -106,6 +107,7 @@ def build() -> dict[str, Any]:
         "broker": _of(BrokerLimits),
         "inbox": _of(InboxSettings),
         "functions": _of(FunctionSettings),
+        "engine": _of(EngineSettings),
         "auth": auth,
         "acl": {"type": "array", "items": _of(AclRule)},
         "connections": {

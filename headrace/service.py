@@ -46,13 +46,14 @@ from headrace.status import Component, components, disabled_rule
 from headrace.version import installed_version
 from rules.compiler import RuleSet, RuleSource, compile_rules
 from rules.functions import FunctionTable, available_functions
+from rules.limits import Limits
 from rules.runtime import Engine
 
 _log = logging.getLogger("headrace.service")
 
 _TICK = 1.0
 """Seconds between two looks at the clocks and at the rules' deadlines."""
-_RELOADABLE = frozenset({"rules", "functions", "sinks", "connections"})
+_RELOADABLE = frozenset({"rules", "functions", "engine", "sinks", "connections"})
 """Keys of the file that a reload applies; the others wait for the next start."""
 
 
@@ -231,7 +232,9 @@ class Service:
         self._links.swap(plan.links, plan.outlets.connections | self._inlets.connections)
         self._pump.outlets = {name: outlet.delivery for name, outlet in self._outlets.current.items()}
         loops = {name for name, outlet in self._outlets.current.items() if outlet.republishes}
-        self._engine.load(plan.rules, loops)
+        engine = plan.config.engine
+        limits = Limits(max_rows=engine.max_rows_per_message, max_bytes=engine.max_result_bytes)
+        self._engine.load(plan.rules, loops, limits)
         self._rules = plan.rules
         self._disabled.clear()
         self._router.matches.clear()

@@ -79,6 +79,15 @@ class FunctionSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True,
     """Tables of connections."""
 
 
+class EngineSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
+    """What one message may become in one rule; what would be more fails as any other error of a rule does."""
+
+    max_rows_per_message: Positive = 10_000
+    """The most rows that FOREACH makes of a message."""
+    max_result_bytes: Size = Size(16 << 20)
+    """The most that the rows of a message take together, estimated: 32 bytes a value, and the length of texts."""
+
+
 class AuthSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
     """Who may connect. ``[auth.<provider>]`` holds a provider's own settings."""
 

@@ -20,6 +20,7 @@ from core.message import MISSING, SYSTEM_ERRORS, Batch, Message, Row
 from core.metrics import Counter, Metrics
 from core.topic_index import TopicIndex
 from rules.compiler import CompiledRule, RuleSet
+from rules.limits import DEFAULT, Limits
 from rules.operators import EvaluationError, explained
 from rules.paths import document
 
@@ -78,6 +79,7 @@ class LoadedRule:
         metrics: Metrics,
         hooks: Hooks,
         loops: Collection[str] | None = None,
+        limits: Limits = DEFAULT,
     ) -> None:
         self.rule = rule
         self.name = rule.name
@@ -100,7 +102,7 @@ class LoadedRule:
         )
         self._open = [target for target in self._targets if loops is not None and target[0] not in loops]
         self._schema = rule.schema
-        self._run = rule.program.instantiate(node)
+        self._run = rule.program.instantiate(node, limits)
         self._hooks = hooks
         self._reports = hooks.on_error if rule.options.on_error != "ignore" else None
         self._patience = rule.options.disable_after if rule.options.on_error == "disable" else 0
@@ -295,14 +297,15 @@ class Engine:
     def rules(self) -> Rules:
         return self._snapshot.rules
 
-    def load(self, rules: RuleSet, loops: Collection[str] | None = None) -> None:
+    def load(self, rules: RuleSet, loops: Collection[str] | None = None, limits: Limits = DEFAULT) -> None:
         """Replace all rules; the caller clears the match cache. Disabled rules are left out.
 
         ``loops`` are the targets that bring rows back as messages of this process; None: any of them may.
         """
         enabled = [rule for rule in rules.rules if rule.options.enabled]
         self._snapshot = _Snapshot(
-            LoadedRule(rule, order, self._node, self._metrics, self._hooks, loops) for order, rule in enumerate(enabled)
+            LoadedRule(rule, order, self._node, self._metrics, self._hooks, loops, limits)
+            for order, rule in enumerate(enabled)
         )
 
     def rules_for(self, topic: str) -> Rules:

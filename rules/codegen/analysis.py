@@ -23,6 +23,7 @@ from rules.tree import (
     InArray,
     IntegerRange,
     Like,
+    ListOf,
     Negate,
     Not,
     ObjectOf,
@@ -62,6 +63,8 @@ _FALLIBLE = (
     Slice,
     TopicMatches,
 )
+_GROWING = (Call, Concat, IntegerRange, ListOf, ObjectOf, Put)
+_SMALL = frozenset({Type.BOOLEAN, Type.BIGINT, Type.DOUBLE, Type.DECIMAL, Type.TIMESTAMP, Type.INTERVAL})
 _MAX_EXPONENT = 1e290
 
 
@@ -77,6 +80,7 @@ class Analysis:
         """How often it matters whether its value is a number."""
         self._fallible: dict[Expr, bool] = {}
         self._pure: dict[Expr, bool] = {}
+        self._growing: dict[Expr, bool] = {}
         self._count()
 
     def _count(self) -> None:
@@ -136,6 +140,21 @@ class Analysis:
         if isinstance(expr, ObjectOf):
             return not all(isinstance(key, Const) and isinstance(key.value, str) for key, _ in expr.entries)
         return isinstance(expr, _FALLIBLE)
+
+    def grows(self, expr: Expr) -> bool:
+        """May the value be larger than the message that it is made of?"""
+        known = self._growing.get(expr)
+        if known is None:
+            static = self.types.of(expr)
+            if isinstance(expr, Ref):
+                known = self.grows(self.query.lets[expr.index])
+            elif static.fixed and static.type in _SMALL:
+                known = False
+            else:
+                joins = isinstance(expr, Arithmetic) and expr.operator == "+" and not self.types.number(expr)
+                known = joins or isinstance(expr, _GROWING) or any(map(self.grows, children(expr)))
+            self._growing[expr] = known
+        return known
 
     def stays_finite(self, expr: Arithmetic) -> bool:
         """Is the result of two finite numbers certain to be finite?"""

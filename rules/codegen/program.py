@@ -26,6 +26,7 @@ from rules.codegen.values import tuple_text
 from rules.columns import EVENT, HELPERS
 from rules.functions.instants import shifted
 from rules.functions.values import same
+from rules.limits import DEFAULT, Limits, helpers
 from rules.tree import Key, Query, Ref, is_path
 
 Rule = Callable[[Sequence[Message], Callable[[Row], None], Callable[[Message, Exception], None]], int | None]
@@ -78,10 +79,14 @@ class Program:
     constants: Mapping[str, Any]
     code: CodeType
     stages: tuple[tuple[int, str], ...]
+    growing: int
+    """How many of a row's values may be larger than the message."""
+    unnests: bool
 
-    def instantiate(self, node: str) -> Rule:
+    def instantiate(self, node: str, limits: Limits = DEFAULT) -> Rule:
         """The function, for a process that calls itself ``node``."""
         namespace = {"__builtins__": dict(_BUILTINS), **_NAMESPACE, **self.constants, "NAME": self.name, "NODE": node}
+        namespace |= helpers(limits, self.growing, unnests=self.unnests)
         # The source is ours: see Emitter for what a rule's author can get into it (nothing).
         exec(self.code, namespace)  # noqa: S102
         rule: Rule = namespace["rule"]
@@ -103,12 +108,13 @@ def generate(name: str, query: Query) -> Program:
     """
     out = Emitter()
     marks: list[tuple[int, str]] = []
+    body = _Body(query, out, marks)
     with out.block("def rule(messages, emit, fail):"):
         if query.unnest is not None:
             out.line("passed = 0")
         with out.block("for m in messages:"):
             with out.block("try:"):
-                _Body(query, out, marks).write()
+                body.write()
             with out.block("except Exception as error:"):
                 out.line("fail(m, error)")
         if query.unnest is not None:
@@ -120,7 +126,8 @@ def generate(name: str, query: Query) -> Program:
     code = compile(source, filename, "exec", dont_inherit=True)
     linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
     stages = tuple((len(header) + line + 1, stage) for line, stage in marks)
-    return Program(name, source, MappingProxyType(dict(out.constants)), code, stages)
+    constants = MappingProxyType(dict(out.constants))
+    return Program(name, source, constants, code, stages, len(body.growing), query.unnest is not None)
 
 
 class _Body:
@@ -132,6 +139,7 @@ class _Body:
         self._marks = marks
         self._facts = Analysis(query)
         self._expressions = Expressions(self._facts, out)
+        self.growing = [index for _, index in query.outputs if self._facts.grows(Ref(index))]
 
     def write(self) -> None:
         query, out, expressions = self._query, self._out, self._expressions
@@ -146,17 +154,27 @@ class _Body:
             expressions.leave_unless(query.where, "continue")
         if unnest is None:
             self._mark(SELECT)
+            self._charge("charge(0, ({}))")
             out.line(f"emit({self._row()})")
             return
         out.line("rows = []")
-        with out.block(f"for item in as_list({array}):"):
+        if self.growing:
+            out.line("spent = 0")
+        out.line(f"items = as_list({array})")
+        with out.block("if len(items) > MAX_ROWS:"):
+            out.line("items = watched(items, rows)")
+        with out.block("for item in items:"):
             if unnest.condition is not None:
                 self._mark(INCASE)
                 expressions.leave_unless(unnest.condition, "continue")
             self._mark(DO)
             self._fields(outer, len(query.lets))
+            self._charge("spent = charge(spent, ({}))")
             out.line(f"rows.append({self._row()})")
         with out.block("if rows:"):
+            # What does not grow is a part of the message, but FOREACH repeats it.
+            with out.block("if len(rows) * len(m.payload) > MAX_BYTES:"):
+                out.line("charge_rows(rows)")
             out.line("passed += 1")
             with out.block("for row in rows:"):
                 out.line("emit(row)")
@@ -174,6 +192,15 @@ class _Body:
                 self._expressions.fields()
             else:
                 self._expressions.atom(Ref(index))
+
+    def _charge(self, statement: str) -> None:
+        """Let ``statement`` count the values that may grow, where one of them is no small one."""
+        names = [self._expressions.variable(Ref(index)) for index in dict.fromkeys(self.growing)]
+        if not names:
+            return
+        tests = [f"(len({name}) > BIG if type({name}) is str else type({name}) not in FLAT)" for name in names]
+        with self._out.block(f"if {' or '.join(tests)}:"):
+            self._out.line(statement.format("".join(f"{name}, " for name in names).rstrip()))
 
     def _row(self) -> str:
         lets = self._query.lets

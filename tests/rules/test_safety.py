@@ -21,6 +21,7 @@ from core.message import Message, Publisher
 from core.metrics import Metrics
 from rules.codegen import program
 from rules.compiler import CompiledRule, RuleSource, compile_rules
+from rules.limits import DEFAULT, helpers
 from rules.runtime import Engine
 
 # ruff: noqa: S608 - SQL from strings is what is tested here
@@ -106,6 +107,7 @@ def check_source(rule: CompiledRule) -> None:
         "NODE",
         *rule.program.constants,
         *program._NAMESPACE,
+        *helpers(DEFAULT, 1, unnests=True),
         *program._BUILTINS,
     }
     for node in ast.walk(function):
