@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -15,7 +16,7 @@ from core.metrics import Metrics
 from core.topics import validate_filter, validate_name
 from headrace.deadletters import KEPT, MAX_HOPS, DeadLetters
 from rules.compiler import RuleSource, compile_rules
-from rules.runtime import Engine
+from rules.runtime import Engine, RuleFailure
 
 SCHEMA = Schema(("station", "at", "note"), (Type.TEXT, Type.TIMESTAMP, Type.ANY))
 
@@ -78,6 +79,26 @@ def test_the_ring_is_bounded() -> None:
     page = rig.letters.page()
     assert len(page) == KEPT
     assert bytes(page[0]["row"]) == b"null"
+
+
+def test_rules_that_fail_on_everything_do_not_fill_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    rig = Rig(wanted=False)
+    message = Message("t", b"x", publisher=Publisher("dev"))
+    with caplog.at_level(logging.WARNING, "headrace.service"):
+        for _ in range(60):
+            rig.clock.advance(SECOND)
+            for _ in range(100):
+                rig.letters.failed("bad", message, RuleFailure("select", "bad_operand", "no"))
+        assert len(caplog.records) == 6
+        assert (
+            sum(int(re.findall(r"\((\d+) more", record.getMessage() + "(0 more")[0]) for record in caplog.records)
+            == 4_995
+        )
+        caplog.clear()
+        for number in range(3_000):
+            rig.letters.failed(f"rule-{number % 1_500}", message, RuleFailure("select", "bad_operand", "no"))
+        assert len(caplog.records) <= 50
+    assert len(rig.letters.page()) == KEPT
 
 
 def test_the_log_has_a_line_per_sink_and_rule(caplog: pytest.LogCaptureFixture) -> None:
