@@ -25,7 +25,7 @@ from connections.worker import Worker
 from core.clock import MICROSECOND, SECOND
 from core.errors import ConfigError, PayloadError, Rejected, Unavailable
 from core.message import Batch, Row, Schema
-from core.registry import did_you_mean, require_driver
+from core.registry import require_driver
 from sinks.base import Sink, SinkContext
 from sinks.file import leftovers, output, units
 from sinks.file.config import Config as FileConfig
@@ -33,6 +33,7 @@ from sinks.file.config import Layout, layout
 from sinks.file.encode import Bad, Csv, FileFormat, Ndjson, OtherColumns
 from sinks.file.output import NoSuchName, Output
 from sinks.file.paths import PathOf, PathTemplate
+from sinks.references import unknown
 
 _log = logging.getLogger("headrace.sinks")
 
@@ -77,12 +78,10 @@ class FileSink(Sink):
         self._finishing: asyncio.Future[None] | None = None
 
     def _check_columns(self) -> None:
-        names = dict.fromkeys(name for schema in self.context.schemas for name in schema.names)
-        for column in self._paths.columns if names else ():
-            if column not in names:
+        for column in self._paths.columns:
+            if problem := unknown(column, self.context.schemas):
                 setting = "time" if column == self.config.time else "path"
-                hint = did_you_mean(column, names) or f"they yield {', '.join(names)}"
-                raise ConfigError(f"no rule yields {column!r}", path=setting, hint=hint)
+                raise ConfigError(problem[0], path=setting, hint=problem[1])
 
     async def check(self) -> None:
         """Unavailable where the folder of the path can be neither written nor made; makes nothing."""

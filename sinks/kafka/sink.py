@@ -14,11 +14,11 @@ from connections.kafka.connection import KafkaConnection
 from connections.worker import Worker
 from core.errors import ConfigError, Rejected, Unavailable
 from core.message import Batch
-from core.registry import did_you_mean
 from sinks.base import Sink, SinkContext
 from sinks.kafka.config import Config as KafkaSinkConfig
 from sinks.kafka.encode import Encoder
 from sinks.kafka.writer import Call, Writer
+from sinks.references import unknown
 
 _CLOSING: Final = 2.0
 """Seconds that a close waits for what a driver is busy with; after that it ends in its own time."""
@@ -29,6 +29,7 @@ class KafkaSink(Sink):
 
     name: ClassVar[str] = "kafka"
     connection_type: ClassVar[str | None] = "kafka"
+    templates: ClassVar[tuple[str, ...]] = ("topic", "key", "value", "headers")
     Config = KafkaSinkConfig
 
     def __init__(self, config: KafkaSinkConfig, context: SinkContext) -> None:
@@ -52,11 +53,9 @@ class KafkaSink(Sink):
         limit, answer = config.delivery_timeout, self._connection.config.request_timeout
         if limit is not None and limit <= answer:
             raise ConfigError(f"must be longer than request_timeout ({answer})", path="delivery_timeout")
-        names = dict.fromkeys(name for schema in self.context.schemas for name in schema.names)
-        for setting, column in self._encoder.columns if names else ():
-            if column not in names:
-                hint = did_you_mean(column, names) or f"they yield {', '.join(names)}"
-                raise ConfigError(f"no rule yields {column!r}", path=setting, hint=hint)
+        for setting, column in self._encoder.columns:
+            if problem := unknown(column, self.context.schemas):
+                raise ConfigError(problem[0], path=setting, hint=problem[1])
 
     def _writer(self) -> Writer:
         return Writer(self._connection, self.config, self._encoder, self._transactional_id)

@@ -11,6 +11,7 @@ from core.message import Schema, Type
 from sinks.base import Sink
 from sinks.http.sink import HttpSink
 from sinks.influxdb.sink import InfluxdbSink
+from sinks.kafka.sink import KafkaSink
 from sinks.mqtt.sink import MqttSink
 from sinks.references import unknown_columns
 
@@ -37,6 +38,10 @@ def found(sink: type[Sink], config: dict[str, Any], *schemas: Schema) -> list[tu
         (HttpSink, {"body": '{"a": "${statoin}"}'}, "body"),
         (HttpSink, {"headers": {"X-A": "${statoin}"}}, "headers.X-A"),
         (HttpSink, {"idempotency_key": "${statoin}"}, "idempotency_key"),
+        (KafkaSink, {"topic": "${statoin}"}, "topic"),
+        (KafkaSink, {"topic": "t", "key": "${statoin}"}, "key"),
+        (KafkaSink, {"topic": "t", "value": "${statoin}"}, "value"),
+        (KafkaSink, {"topic": "t", "headers": {"a": "${statoin}"}}, "headers.a"),
         (InfluxdbSink, {"measurement": "${statoin}"}, "measurement"),
         (InfluxdbSink, {"write_syntax": "m,s=${station} kw=${statoin}"}, "write_syntax"),
     ],
