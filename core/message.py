@@ -1,13 +1,16 @@
 """The values that travel through headrace: Publisher and Message on the way in, Schema and Batch on the way out.
 
-Invariants: a message is never changed after it left the broker, except for :attr:`Message.document`, which
-caches the decoded payload; a row is a tuple whose positions are those of its batch's schema. How columns are
-derived from a message is the business of ``rules``; how bytes become a message that of ``broker``.
+Invariants: a message is never changed after it left the broker, but for what it remembers once it was asked for (the
+decoded :attr:`Message.document`, :attr:`Message.number`); a row is a tuple whose positions are those of its batch's
+schema. How columns are derived from a message is the business of ``rules``; how bytes become a message that of
+``broker``.
 """
 
 from __future__ import annotations
 
 import enum
+import itertools
+import zlib
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -32,6 +35,11 @@ MISSING: Final = Missing.MISSING
 
 SYSTEM_ERRORS: Final = "$system/errors\0"
 """The topic of messages about trouble, which rules read as ``system.errors``. No client can name it: it has a NUL."""
+
+
+def host_port(host: str, port: int) -> str:
+    """One text of both, IPv6 addresses in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 class Publisher:
@@ -64,6 +72,11 @@ class Publisher:
         self.hops = hops
         self.memory: Any = None
 
+    @property
+    def peer_name(self) -> str:
+        """``address:port``; empty inside the process."""
+        return host_port(self.peer_host, self.peer_port) if self.peer_host else ""
+
     def __repr__(self) -> str:
         return f"Publisher({self.client_id!r}, username={self.username!r})"
 
@@ -77,7 +90,8 @@ class Message(msgspec.Struct, gc=False):
     ``properties`` are MQTT 5 properties by their snake-case name (``user_properties`` is a list of pairs) or
     None. ``received_ns`` is UTC nanoseconds. ``match`` is the shared per-topic match object, None outside the
     broker. ``columns`` holds the columns themselves for events and for ``eval``; None derives them from the
-    other fields. ``document`` is the decoded payload, MISSING until a rule asked for it.
+    other fields. ``document`` is the decoded payload, MISSING until a rule asked for it. ``number`` tells it from every
+    other message of this process; 0 until :func:`message_id` was asked for it.
     """
 
     topic: str
@@ -91,6 +105,28 @@ class Message(msgspec.Struct, gc=False):
     match: Match | None = None
     columns: Mapping[str, Any] | None = None
     document: Any = MISSING
+    number: int = 0
+
+
+_numbers = itertools.count(1)
+
+
+def number_of(message: Message) -> int:
+    """:attr:`Message.number`, given to it with the first question."""
+    number = message.number
+    if not number:
+        number = message.number = next(_numbers)
+    return number
+
+
+def message_id(message: Message) -> str:
+    """32 hexadecimal digits: time of arrival, publisher, and what tells messages of one instant apart.
+
+    The same whoever asks, different for any two messages of a process's life.
+    """
+    publisher = zlib.crc32(message.publisher.client_id.encode(errors="surrogatepass"))
+    received = message.received_ns & (1 << 64) - 1
+    return f"{received:016X}{publisher:08X}{number_of(message) & 0xFFFFFFFF:08X}"
 
 
 class Type(enum.Enum):

@@ -7,13 +7,12 @@ publisher lacks is missing.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
-from core.message import MISSING, SYSTEM_ERRORS, Message, Type
+from core.message import MISSING, SYSTEM_ERRORS, Message, Type, message_id
 from rules.functions.values import canonical
 
 
@@ -33,25 +32,12 @@ class Columns:
     strict: bool
 
 
-def message_id(m: Message) -> str:
-    """32 hexadecimal digits: time of arrival, publisher, and what tells messages of one instant apart.
-
-    The same for every rule that reads this message, different for any two messages of a process's life.
-    """
-    publisher = zlib.crc32(m.publisher.client_id.encode(errors="surrogatepass"))
-    return f"{m.received_ns & (1 << 64) - 1:016X}{publisher:08X}{id(m) >> 3 & 0xFFFFFFFF:08X}"
-
-
 def peer_host(m: Message) -> Any:
     return m.publisher.peer_host or MISSING
 
 
 def peer_name(m: Message) -> Any:
-    publisher = m.publisher
-    if not publisher.peer_host:
-        return MISSING
-    host = f"[{publisher.peer_host}]" if ":" in publisher.peer_host else publisher.peer_host
-    return f"{host}:{publisher.peer_port}"
+    return m.publisher.peer_name or MISSING
 
 
 def username(m: Message) -> Any:
@@ -63,24 +49,44 @@ def flags(m: Message) -> dict[str, bool]:
     return {"retain": m.retain, "dup": m.dup, "sys": m.topic.startswith("$SYS/")}
 
 
-def properties(m: Message) -> dict[str, Any]:
+def named_properties(given: Mapping[str, Any] | None) -> dict[str, Any]:
     """MQTT 5 properties by EMQX's names; user properties as a map (the last wins) and as pairs."""
     found: dict[str, Any] = {}
-    for name, value in (m.properties or {}).items():
+    for name, value in (given or {}).items():
         if value is None:
             continue
         if name == "user_properties":
             found["User-Property"] = dict(value)
             found["User-Property-Pairs"] = [{"key": key, "value": item} for key, item in value]
+        elif name == "subscription_identifier" and len(value) == 1:
+            found["Subscription-Identifier"] = value[0]
         else:
             plain = canonical(value) if isinstance(value, bytes) else value
             found["-".join(word.capitalize() for word in name.split("_"))] = plain
     return found
 
 
+def properties(m: Message) -> dict[str, Any]:
+    return named_properties(m.properties)
+
+
+def event_properties(m: Message, column: str) -> Any:
+    """Properties that an event brings as its packet had them."""
+    columns = m.columns or {}
+    return named_properties(columns[column]) if column in columns else MISSING
+
+
+def event_payload(m: Message) -> Any:
+    """The payload that an event brings as bytes."""
+    payload = (m.columns or {}).get("payload", MISSING)
+    return canonical(payload) if isinstance(payload, bytes) else payload
+
+
 HELPERS: Final[Mapping[str, Callable[..., Any]]] = MappingProxyType(
     {
         "canonical": canonical,
+        "event_payload": event_payload,
+        "event_properties": event_properties,
         "flags": flags,
         "message_id": message_id,
         "peer_host": peer_host,
