@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 import msgspec
 
@@ -29,6 +29,21 @@ Names = str | list[str]
 _PLACEHOLDERS: Final = ("username", "clientid")
 _PLACEHOLDER = re.compile(r"\$\{([^{}]*)\}")
 _UNSAFE_NAME = re.compile(r"[/+#\x00-\x1f\x7f]").search
+
+
+class Verdict(NamedTuple):
+    """An answer and whose it is: an auth provider's by its name, or one of the sources below. Ask for ``allowed``."""
+
+    allowed: bool
+    source: str
+
+
+FILE: Final = "file"
+"""A rule of the access list has decided."""
+DEFAULT: Final = "default"
+"""Nothing has decided, so that it is a no."""
+CACHE: Final = "cache"
+"""It was decided before, and is remembered."""
 
 
 class Who(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
@@ -97,28 +112,36 @@ class Acl:
                 self._rules[action].append(compiled)
 
     def allows(self, publisher: Publisher, action: Action, topic: str) -> bool:
+        """:meth:`judge`, the answer alone."""
+        return self.judge(publisher, action, topic).allowed
+
+    def judge(self, publisher: Publisher, action: Action, topic: str) -> Verdict:
         """May ``publisher`` publish to the valid name, or subscribe to the valid filter, ``topic``?
 
         ``$share/group/filter`` is judged by its inner filter.
         """
         asked = judged_topic(action, topic)
         if asked is None:
-            return False
+            return _UNDECIDED
         literal = action == "publish" or not has_wildcard(asked)
         for rule in self._rules[action]:
             # What begins with literal text covers only what begins with it too: most rules end here.
             if (literal or rule.allows) and not asked.startswith(rule.prefixes):
                 continue
             if (rule.who is None or rule.who(publisher)) and rule.decides(publisher, asked):
-                return rule.allows
-        return False
+                return rule.verdict
+        return _UNDECIDED
+
+
+_UNDECIDED: Final = Verdict(False, DEFAULT)
 
 
 class _Rule:
-    __slots__ = ("_filters", "allows", "prefixes", "who")
+    __slots__ = ("_filters", "allows", "prefixes", "verdict", "who")
 
     def __init__(self, rule: AclRule) -> None:
         self.allows = rule.allow is not None
+        self.verdict = Verdict(self.allows, FILE)
         self.who = None if rule.who is None else _compile_who(rule.who, self.allows)
         self._filters = [_Filter(topic) for topic in rule.topics]
         self.prefixes = tuple(wanted.prefix for wanted in self._filters)

@@ -17,12 +17,12 @@ from typing import Any
 
 import msgspec
 
-from broker.acl import Acl, Action, judged_topic
+from broker.acl import DEFAULT, Acl, Action, Verdict, judged_topic
 from core.errors import HeadraceError
 from core.message import Publisher
 from core.metrics import Metrics
 
-__all__ = ["AccessControl", "Action", "AuthProvider", "Decision"]
+__all__ = ["AccessControl", "Action", "Admission", "AuthProvider", "Decision"]
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +33,14 @@ class Decision(Enum):
     ALLOW = "allow"
     DENY = "deny"
     ABSTAIN = "abstain"
+
+
+class Admission(Enum):
+    """May a client come in, and does a provider vouch for it?"""
+
+    REFUSED = "refused"
+    ANONYMOUS = "anonymous"
+    PROVED = "proved"
 
 
 class AuthProvider(ABC):
@@ -66,7 +74,10 @@ class AuthProvider(ABC):
 
 
 class AccessControl:
-    """The one that the broker asks. Counts ``headrace_auth_{connects,denied}_total`` where it is given metrics."""
+    """The one that the broker asks. Counts ``headrace_auth_{connects,denied}_total`` where it is given metrics.
+
+    ``names`` are what the configuration calls the providers, in their order.
+    """
 
     def __init__(
         self,
@@ -74,8 +85,10 @@ class AccessControl:
         acl: Acl | None = None,
         allow_anonymous: bool = False,
         metrics: Metrics | None = None,
+        names: Sequence[str] = (),
     ) -> None:
         self._providers = tuple(providers)
+        self._names = tuple(names) or tuple(type(provider).__name__ for provider in providers)
         self._acl = acl or Acl()
         self._allow_anonymous = allow_anonymous
         metrics = metrics or Metrics()
@@ -108,44 +121,45 @@ class AccessControl:
         for provider in reversed(self._providers):
             await provider.close()
 
-    async def authenticate(self, publisher: Publisher, password: bytes | None) -> bool:
+    async def authenticate(self, publisher: Publisher, password: bytes | None) -> Admission:
         """May this client connect?"""
-        allowed = await self._authenticate(publisher, password)
-        self._connects[allowed].value += 1
-        return allowed
+        admission = await self._authenticate(publisher, password)
+        self._connects[admission is not Admission.REFUSED].value += 1
+        return admission
 
-    async def _authenticate(self, publisher: Publisher, password: bytes | None) -> bool:
+    async def _authenticate(self, publisher: Publisher, password: bytes | None) -> Admission:
         for provider in self._providers:
             try:
                 decision = await provider.authenticate(publisher, password)
             except Exception as error:  # noqa: BLE001 - a provider is foreign code: whatever it raises is a no
                 _report(provider, error)
-                return False
+                return Admission.REFUSED
             if decision is not Decision.ABSTAIN:
-                return decision is Decision.ALLOW
-        return publisher.username is None and self._allow_anonymous
+                return Admission.PROVED if decision is Decision.ALLOW else Admission.REFUSED
+        nameless = publisher.username is None
+        return Admission.ANONYMOUS if nameless and self._allow_anonymous else Admission.REFUSED
 
-    def authorize(self, publisher: Publisher, action: Action, topic: str) -> bool:
+    def judge(self, publisher: Publisher, action: Action, topic: str) -> Verdict:
         """May this client publish to the valid name, or subscribe to the valid filter (``$share`` too), ``topic``?"""
-        allowed = self._authorize(publisher, action, topic)
-        if not allowed:
+        verdict = self._judge(publisher, action, topic)
+        if not verdict.allowed:
             self._denied[action].value += 1
-        return allowed
+        return verdict
 
-    def _authorize(self, publisher: Publisher, action: Action, topic: str) -> bool:
+    def _judge(self, publisher: Publisher, action: Action, topic: str) -> Verdict:
         if self._providers:
             asked = judged_topic(action, topic)
             if asked is None:
-                return False
-            for provider in self._providers:
+                return Verdict(False, DEFAULT)
+            for name, provider in zip(self._names, self._providers, strict=True):
                 try:
                     decision = provider.authorize(publisher, action, asked)
                 except Exception as error:  # noqa: BLE001 - as in _authenticate
                     _report(provider, error)
-                    return False
+                    return Verdict(False, name)
                 if decision is not Decision.ABSTAIN:
-                    return decision is Decision.ALLOW
-        return self._acl.allows(publisher, action, topic)
+                    return Verdict(decision is Decision.ALLOW, name)
+        return self._acl.judge(publisher, action, topic)
 
 
 def _report(provider: AuthProvider, error: Exception) -> None:

@@ -16,10 +16,11 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, Final
 
-from broker import requests
-from broker.encode import PINGRESP, encode, encode_puback, encode_pubcomp, encode_pubrec, encode_pubrel
+from broker import acknowledgements, requests
+from broker.encode import PINGRESP, encode, encode_puback, encode_pubrec
+from broker.facts import end_word, left_word
 from broker.handshake import PROTOCOLS, Terms, capped_expiry, check_connect, terms_of, will_message
-from broker.inbound import Inbound, may_publish
+from broker.inbound import Inbound, refusal
 from broker.lifecycle import AUTHENTICATING, CLOSED, NEW, OPEN, Login, State
 from broker.packets import (
     MQTT_3_1_1,
@@ -29,6 +30,7 @@ from broker.packets import (
     Disconnect,
     Packet,
     PingReq,
+    Properties,
     PubAck,
     PubComp,
     Publish,
@@ -41,6 +43,7 @@ from broker.packets import (
     Unsubscribe,
     UnsupportedProtocol,
 )
+from broker.rights import may_publish
 from broker.router import Router
 from broker.session import Session
 from broker.wire import Decoder
@@ -56,11 +59,11 @@ class Connection:
 
     ``reading`` False asks the shell not to read; ``writable`` is False while the client does not keep up;
     ``last_received`` is when bytes came last. ``login`` is set once, while authentication is to be asked.
+    ``request`` is the CONNECT, without password and will once it was let in, which was at ``connected_at``.
     """
 
     __slots__ = (
         "_buffered",
-        "_connect",
         "_decoder",
         "_held",
         "_held_bytes",
@@ -71,15 +74,18 @@ class Connection:
         "_will",
         "_will_delay",
         "blocked",
+        "connected_at",
         "dirty",
         "last_received",
         "login",
         "max_send_size",
         "publisher",
         "reading",
+        "request",
         "scheduled",
         "session",
         "shell",
+        "sockname",
         "state",
         "version",
         "writable",
@@ -93,11 +99,13 @@ class Connection:
         max_packet_size: int = 1 << 20,
         peer_host: str = "",
         peer_port: int = 0,
+        sockname: str = "",
         shell: Any = None,
     ) -> None:
         self._router = router
         self._decoder = Decoder(max_packet_size)
         self.shell = shell
+        self.sockname = sockname
         self.state = NEW
         self.version = MQTT_3_1_1
         self.publisher = Publisher("", peer_host=peer_host, peer_port=peer_port)
@@ -107,11 +115,11 @@ class Connection:
         self.writable = True
         self.dirty = False
         self.max_send_size = 0
-        self.last_received = now
+        self.last_received = self.connected_at = now
         self.scheduled = 0
         # Until OPEN the time that is left for the handshake, from the start; then 1.5 times the keep-alive.
         self._patience: int = router.limits.connect_timeout
-        self._connect: Connect | None = None
+        self.request: Connect | None = None
         self._held: list[Packet] | None = None
         self._held_bytes = 0
         self._will: Message | None = None
@@ -217,6 +225,10 @@ class Connection:
     def _handle(self, packets: list[Packet], now: int) -> None:  # noqa: C901 - calls would cost more than branches
         """Handle packets in order. PUBLISH, which is nearly all of them, is handled in line."""
         router = self._router
+        events = router.events
+        if events.waiting:
+            events.hand_on()  # what was before this read comes before it
+        dropped = events.dropped
         look_up = router.matches.look_up
         known = router.matches.entries.get
         publisher = self.publisher
@@ -224,7 +236,8 @@ class Connection:
         inbound = self._inbound
         if inbound is None and Publish in map(type, packets):
             inbound = self._inbound = Inbound(router, publisher, self.version)
-        permitted = inbound.permitted if inbound is not None else {}
+        # While rules read of checks, each message is one.
+        permitted = inbound.permitted if inbound is not None and events.authz is None else {}
         is_open = self.state is OPEN
         full = router.inbox.full
         gathered: list[Message] = []
@@ -246,7 +259,7 @@ class Connection:
                     topic = packet.topic
                     allowed = permitted.get(topic)
                     if allowed is None:
-                        allowed = inbound.may_publish(topic)
+                        allowed = inbound.may_publish(topic, now)
                     if not allowed:
                         self._deny(packet, acknowledgements, now)
                         if self.state is not OPEN:
@@ -269,6 +282,8 @@ class Connection:
                             gathered.append(message)
                     if match.subscribers:
                         router.fan_out(message, match.subscribers, now)
+                    elif dropped is not None:
+                        dropped(message, "no_subscribers", now)
                     if self.state is not OPEN:
                         break
                     continue
@@ -277,11 +292,13 @@ class Connection:
                     if self.state is not CLOSED:
                         self._unexpected(packet, now)
                     break
-                if acknowledgements:
+                if acknowledgements or (gathered and events.active):
                     # Answers leave in the order of their causes; after a DISCONNECT there are none.
                     self._hand_on(session, gathered, acknowledgements)
                     gathered, acknowledgements = [], []
                 handler(self, packet, now)
+                if events.waiting:
+                    events.hand_on()
                 is_open = self.state is OPEN
                 if not is_open:
                     break
@@ -292,6 +309,8 @@ class Connection:
                 router.statistics.dropped_inbox_full.value += refused
             if gathered or acknowledgements:
                 self._hand_on(session, gathered, acknowledgements)
+            if events.waiting:
+                events.hand_on()
         if self.state is AUTHENTICATING:
             self._hold(rest, 0)
 
@@ -335,7 +354,7 @@ class Connection:
             if packet.properties is not None:
                 inbound.resolve_alias(packet, packet.properties)
             if packet.qos and session is not None:
-                return inbound.open_exchange(packet, session, acknowledgements)
+                return inbound.open_exchange(packet, session, acknowledgements, now)
         except PacketError as error:
             self._fail(error, now)
             return False
@@ -355,30 +374,26 @@ class Connection:
         if self._router.limits.deny_action == "disconnect":
             self.close(ReasonCode.NOT_AUTHORIZED, now)
             return
-        if not packet.qos:
-            return
-        code = ReasonCode.NOT_AUTHORIZED if self.version == MQTT_5_0 else ReasonCode.SUCCESS
-        answer = PubAck if packet.qos == 1 else PubRec
-        if packet.qos == 2 and code and self.session is not None and self.session.inbound:
-            # A PUBREC that fails ends the exchange: the identifier is free again (MQTT-4.3.3-9).
-            self.session.inbound.discard(packet.packet_id)
-        acknowledgements.append(encode(answer(packet.packet_id, code), self.version))
+        if packet.qos and self.session is not None:
+            acknowledgements.append(refusal(packet, self.session, self.version))
 
     # CONNECT.
 
     def _on_connect(self, packet: Connect, now: int) -> None:
         self.version = packet.protocol_version
         self.max_send_size = (packet.properties or {}).get("maximum_packet_size", 0)
+        self.request = packet
+        publisher = self.publisher
+        publisher.client_id = packet.client_id
+        publisher.username = packet.username
+        publisher.protocol = PROTOCOLS[packet.protocol_version]
         try:
             check_connect(packet)
         except PacketError as error:
             self._refuse(error.reason_code, "protocol_error", now, str(error))
             return
-        publisher = self.publisher
-        publisher.client_id = packet.client_id or self._router.new_client_id()
-        publisher.username = packet.username
-        publisher.protocol = PROTOCOLS[packet.protocol_version]
-        self._connect = packet
+        if not packet.client_id:
+            publisher.client_id = self._router.new_client_id()
         self.state = AUTHENTICATING
         self.login = Login(publisher, packet.password)
 
@@ -390,16 +405,22 @@ class Connection:
         if reason is None:
             named = self.publisher.username is not None
             reason = ReasonCode.BAD_USER_NAME_OR_PASSWORD if named else ReasonCode.NOT_AUTHORIZED
+        authn = self._router.events.authn
+        if authn is not None:
+            authn(self.publisher, reason, False, now)
         self._refuse(reason, "not_authenticated", now)
 
-    def accept(self, now: int) -> None:
+    def accept(self, now: int, *, anonymous: bool = False) -> None:
         """Authentication said yes: answer, resume the session, and handle what came meanwhile."""
-        packet = self._connect
+        packet = self.request
         if self.state is not AUTHENTICATING or packet is None:
             return
-        self._connect = self.login = None
+        self.login = None
         publisher = self.publisher
-        if packet.will is not None and not may_publish(self._router, publisher, packet.will.topic):
+        authn = self._router.events.authn
+        if authn is not None:
+            authn(publisher, ReasonCode.SUCCESS, anonymous, now)
+        if packet.will is not None and not may_publish(self._router, publisher, packet.will.topic, now):
             self._refuse(ReasonCode.NOT_AUTHORIZED, "will_not_authorized", now, "the will's topic is not allowed")
             return
         if packet.will is not None and packet.will.retain and not self._router.limits.max_retained_messages:
@@ -416,15 +437,19 @@ class Connection:
     def _open(self, packet: Connect, terms: Terms, session: Session, present: bool, now: int) -> None:
         self.state = OPEN
         self.session = session
-        self.last_received = now
+        self.last_received = self.connected_at = now
         self._patience = terms.keep_alive
         if packet.will is not None:
             self._will, self._will_delay = will_message(packet.will, self.publisher)
+        packet.password = packet.will = None
         session.expiry = terms.expiry
         session.attach(self, terms.window)
         self._router.wheel.add(self, now)
         self._router.statistics.connection("accepted")
-        self.send(encode(ConnAck(present, ReasonCode.SUCCESS, terms.properties), self.version))
+        self._answer(ConnAck(present, ReasonCode.SUCCESS, terms.properties), now)
+        connected = self._router.events.connected
+        if connected is not None:
+            connected(self, now)
         session.pump(now)
         if not self.reading:
             self.reading = True
@@ -437,8 +462,14 @@ class Connection:
 
     def _refuse(self, reason: int, result: str, now: int, text: str = "") -> None:
         """Answer CONNECT with a failure and close; no session has been touched."""
-        self._explain(ConnAck(False, reason), text)
+        self._answer(ConnAck(False, reason), now, text)
         self._end(result, now)
+
+    def _answer(self, packet: ConnAck, now: int, text: str = "") -> None:
+        connack = self._router.events.connack
+        if connack is not None:
+            connack(self, packet.reason_code, now)
+        self._explain(packet, text)
 
     def _explain(self, packet: ConnAck | Disconnect, text: str) -> None:
         """Send ``packet`` with ``text`` as its reason string where the client takes that much."""
@@ -459,43 +490,16 @@ class Connection:
             self.send(encode(SubAck(packet.packet_id, codes), self.version))
             session.pump(now)
 
-    def _on_unsubscribe(self, packet: Unsubscribe, now: int) -> None:  # noqa: ARG002 - the table's signature
+    def _on_unsubscribe(self, packet: Unsubscribe, now: int) -> None:
         if self.session is not None:
-            codes = requests.unsubscribe(self._router, self.session, packet)
+            codes = requests.unsubscribe(self._router, self.session, self.publisher, packet, now)
             self.send(encode(UnsubAck(packet.packet_id, codes), self.version))
 
     def _on_pingreq(self, packet: PingReq, now: int) -> None:  # noqa: ARG002 - the table's signature
+        ping = self._router.events.ping
+        if ping is not None:
+            ping(self, now)
         self.send(PINGRESP)
-
-    # Acknowledgements, both ways.
-
-    def _on_puback(self, packet: PubAck, now: int) -> None:
-        if self.session is not None:
-            self.session.acknowledged(packet.packet_id, now)
-
-    def _on_pubrec(self, packet: PubRec, now: int) -> None:
-        if self.session is None:
-            return
-        failed = packet.reason_code >= 0x80
-        if self.session.received(packet.packet_id, failed, now):
-            self.send(encode_pubrel(packet.packet_id))
-        elif not failed:
-            # Nothing of ours: let the client come to an end with it.
-            answer = PubRel(packet.packet_id, ReasonCode.PACKET_IDENTIFIER_NOT_FOUND)
-            self.send(encode(answer, self.version))
-
-    def _on_pubrel(self, packet: PubRel, now: int) -> None:  # noqa: ARG002 - the table's signature
-        inbound = self.session.inbound if self.session is not None else None
-        if inbound and packet.packet_id in inbound:
-            inbound.discard(packet.packet_id)
-            self.send(encode_pubcomp(packet.packet_id))
-            return
-        answer = PubComp(packet.packet_id, ReasonCode.PACKET_IDENTIFIER_NOT_FOUND)
-        self.send(encode(answer, self.version))
-
-    def _on_pubcomp(self, packet: PubComp, now: int) -> None:
-        if self.session is not None:
-            self.session.completed(packet.packet_id, now)
 
     # The end.
 
@@ -510,7 +514,7 @@ class Connection:
             session.expiry = capped_expiry(interval, self._router.limits)
         if packet.reason_code != ReasonCode.DISCONNECT_WITH_WILL:
             self._will = None
-        self._end("disconnected", now)
+        self._end("disconnected", now, left_word(packet.reason_code), packet.properties)
 
     def _unexpected(self, packet: Packet, now: int) -> None:
         self._fail(PacketError(f"{packet.packet_type.name} has no place here", ReasonCode.PROTOCOL_ERROR), now)
@@ -523,31 +527,37 @@ class Connection:
             return
         if isinstance(error, UnsupportedProtocol):
             self.version = error.answer_version
-            self._put(encode(ConnAck(False, error.reason_code), self.version))
+            self._answer(ConnAck(False, error.reason_code), now)
         elif self._decoder.version == MQTT_5_0:
-            self._put(encode(ConnAck(False, error.reason_code), MQTT_5_0))
+            self.version = MQTT_5_0
+            self._answer(ConnAck(False, error.reason_code), now)
         self._end("protocol_error", now)
 
-    def close(self, reason: int, now: int, text: str = "") -> None:
-        """Close from our side; an MQTT 5 client is told the reason. The will is published."""
+    def close(self, reason: int, now: int, text: str = "", word: str = "") -> None:
+        """Close from our side; an MQTT 5 client is told the reason, rules ``word``. The will is published."""
         if self.state is CLOSED:
             return
         if self.state is OPEN and self.version == MQTT_5_0:
             self._explain(Disconnect(reason), text)
-        self._end(ReasonCode(reason).name.lower(), now)
+        self._end(ReasonCode(reason).name.lower(), now, word or end_word(reason))
 
-    def _end(self, result: str, now: int) -> None:
+    def _end(self, result: str, now: int, word: str = "tcp_closed", properties: Properties | None = None) -> None:
+        """``word`` and ``properties`` are what rules read of the end of a client that was let in."""
         self.state = CLOSED
         router = self._router
         session, self.session = self.session, None
         will, self._will = self._will, None
-        self._connect = self.login = self._held = self._inbound = None
+        self.login = self._held = self._inbound = None
         router.forget_paused(self)
         router.dirty(self)
         if session is None:
+            self.request = None
             router.statistics.connection(result)
             return
         router.statistics.disconnect(result)
+        if router.events.disconnected is not None:
+            router.events.disconnected(self, word, properties, now)
+        self.request = None
         router.detach(session, will, self._will_delay, now)
 
     # Output.
@@ -574,10 +584,10 @@ Handler = Callable[[Any, Any, int], None]
 
 HANDLERS: Final[dict[tuple[State, type[Packet]], Handler]] = {
     (NEW, Connect): Connection._on_connect,
-    (OPEN, PubAck): Connection._on_puback,
-    (OPEN, PubRec): Connection._on_pubrec,
-    (OPEN, PubRel): Connection._on_pubrel,
-    (OPEN, PubComp): Connection._on_pubcomp,
+    (OPEN, PubAck): acknowledgements.on_puback,
+    (OPEN, PubRec): acknowledgements.on_pubrec,
+    (OPEN, PubRel): acknowledgements.on_pubrel,
+    (OPEN, PubComp): acknowledgements.on_pubcomp,
     (OPEN, Subscribe): Connection._on_subscribe,
     (OPEN, Unsubscribe): Connection._on_unsubscribe,
     (OPEN, PingReq): Connection._on_pingreq,

@@ -9,21 +9,16 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from broker.encode import encode_pubrec
-from broker.packets import MQTT_5_0, Publish, ReasonCode
+from broker.encode import encode, encode_pubrec
+from broker.packets import MQTT_5_0, PubAck, Publish, PubRec, ReasonCode
+from broker.rights import may_publish, remembered
 from broker.router import Router
 from broker.session import Session
 from core import marks
 from core.errors import PacketError
-from core.message import Publisher
+from core.message import Message, Publisher
 
 _MAX_PERMISSIONS: Final = 1_024
-_RESERVED: Final = ("$SYS/", "$share/", "$events/")
-"""Where the broker itself speaks: a client never publishes there, whatever the access list says."""
-
-
-def may_publish(router: Router, publisher: Publisher, topic: str) -> bool:
-    return not topic.startswith(_RESERVED) and router.access.authorize(publisher, "publish", topic)
 
 
 class Inbound:
@@ -45,12 +40,15 @@ class Inbound:
         self.fresh = 0
         self.unsafe = 0
 
-    def may_publish(self, topic: str) -> bool:
-        """Ask and remember whether the client may publish to ``topic``."""
+    def may_publish(self, topic: str, now: int) -> bool:
+        """Whether the client may publish to ``topic``: asked once, then remembered."""
         permitted = self.permitted
+        known = permitted.get(topic)
+        if known is not None:
+            return remembered(self._router, self._publisher, topic, known, now)
         if len(permitted) >= _MAX_PERMISSIONS:
             permitted.clear()
-        allowed = permitted[topic] = may_publish(self._router, self._publisher, topic)
+        allowed = permitted[topic] = may_publish(self._router, self._publisher, topic, now)
         return allowed
 
     def publisher_of(self, properties: dict[str, Any]) -> Publisher:
@@ -102,15 +100,19 @@ class Inbound:
             )
         packet.topic = topic
 
-    def open_exchange(self, packet: Publish, session: Session, acknowledgements: list[bytes]) -> bool:
+    def open_exchange(self, packet: Publish, session: Session, acknowledgements: list[bytes], now: int) -> bool:
         """Account for a message of QoS 1 or 2; False for a QoS 2 one that is ours already, which is answered again."""
         inbound = session.inbound
         if packet.qos == 2 and inbound and packet.packet_id in inbound:
             # MQTT-4.3.3-10: only our answer may have been lost.
+            if not packet.dup:  # or it is another message by a number that is taken
+                self._router.statistics.dropped_identifier_in_use.value += 1
+                self._drop(packet, "packet_identifier_inuse", now)
             acknowledgements.append(encode_pubrec(packet.packet_id))
             return False
         waiting = self.unsafe + self.fresh + len(inbound or ())
         if self._version == MQTT_5_0 and waiting >= self._router.limits.receive_maximum:
+            self._drop(packet, "receive_maximum_exceeded", now)
             raise PacketError(
                 "more messages than the receive maximum wait for an answer",
                 ReasonCode.RECEIVE_MAXIMUM_EXCEEDED,
@@ -123,3 +125,20 @@ class Inbound:
                 inbound = session.inbound = set()
             inbound.add(packet.packet_id)
         return True
+
+    def _drop(self, packet: Publish, reason: str, now: int) -> None:
+        dropped = self._router.events.dropped
+        if dropped is not None:
+            fields = (packet.topic, packet.payload, packet.qos, packet.retain, packet.dup, packet.properties)
+            publisher = self._publisher if packet.properties is None else self.publisher_of(packet.properties)
+            dropped(Message(*fields, publisher, now), reason, now)
+
+
+def refusal(packet: Publish, session: Session, version: int) -> bytes:
+    """The answer to a message of QoS 1 or 2 that is not allowed: MQTT 5 says so, older clients are answered as if."""
+    code = ReasonCode.NOT_AUTHORIZED if version == MQTT_5_0 else ReasonCode.SUCCESS
+    answer = PubAck if packet.qos == 1 else PubRec
+    if packet.qos == 2 and code and session.inbound:
+        # A PUBREC that fails ends the exchange: the identifier is free again (MQTT-4.3.3-9).
+        session.inbound.discard(packet.packet_id)
+    return encode(answer(packet.packet_id, code), version)

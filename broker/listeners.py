@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+from broker.auth import Admission
 from broker.connection import Connection
 from broker.lifecycle import Login
 from broker.packets import ReasonCode
@@ -24,7 +25,7 @@ from broker.router import Router
 from broker.settings import ListenerSettings, TlsSettings
 from core.clock import SECOND, Clock
 from core.errors import ConfigError
-from core.message import Publisher
+from core.message import Publisher, host_port
 
 __all__ = ["Authenticator", "Listeners"]
 
@@ -40,7 +41,7 @@ _VERIFY: Final = {"none": ssl.CERT_NONE, "optional": ssl.CERT_OPTIONAL, "require
 class Authenticator(Protocol):
     """Who says whether a client may connect: ``broker.auth.AccessControl`` or anything like it."""
 
-    async def authenticate(self, publisher: Publisher, password: bytes | None) -> bool: ...
+    async def authenticate(self, publisher: Publisher, password: bytes | None) -> Admission: ...
 
 
 class Listeners:
@@ -208,25 +209,34 @@ class Listeners:
 
     async def _authenticate(self, connection: Connection, login: Login) -> None:
         try:
-            allowed = await self.access.authenticate(login.publisher, login.password)
-            if allowed:
-                connection.accept(self.clock.now())
-            else:
+            admission = await self.access.authenticate(login.publisher, login.password)
+            if admission is Admission.REFUSED:
                 connection.refuse(self.clock.now())
+            else:
+                connection.accept(self.clock.now(), anonymous=admission is Admission.ANONYMOUS)
         except Exception as error:  # noqa: BLE001 - as in Shell.data_received
             _report(_name(connection), error)
             connection.close(ReasonCode.UNSPECIFIED_ERROR, self.clock.now())
 
 
 class _Room:
-    """What the shells of one listener share: its limits and how many there are."""
+    """What the shells of one listener share: its limits, how many there are, and the names of its own addresses."""
 
-    __slots__ = ("count", "max_connections", "max_packet_size")
+    __slots__ = ("_names", "count", "max_connections", "max_packet_size")
 
     def __init__(self, settings: ListenerSettings) -> None:
         self.count = 0
+        self._names: dict[tuple[str, int], str] = {}
         self.max_connections = settings.max_connections
         self.max_packet_size = int(settings.max_packet_size)
+
+    def name(self, transport: asyncio.BaseTransport) -> str:
+        """The near end of a connection, ``address:port``: one text for all, as a machine has few addresses."""
+        host, port, *_ = transport.get_extra_info("sockname") or ("", 0)
+        name = self._names.get((host, port))
+        if name is None:
+            name = self._names[host, port] = host_port(host, port)
+        return name
 
 
 class Shell(asyncio.Protocol):
@@ -260,6 +270,7 @@ class Shell(asyncio.Protocol):
             max_packet_size=room.max_packet_size,
             peer_host=peer[0],
             peer_port=peer[1],
+            sockname=room.name(transport),
             shell=self,
         )
         listeners.add(self)

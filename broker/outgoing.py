@@ -1,7 +1,7 @@
 """A message on its way out, as all subscribers of one kind get it, and its bytes, encoded once for all of them.
 
 Invariants: never changed once it is shared, but for the cached bytes; it knows nothing of the ``Message`` it came
-from, so that a queue keeps alive neither match objects nor sessions.
+from but a few facts for events, so that a queue keeps alive neither match objects nor sessions.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from broker.encode import encode_publish
+from broker.facts import Origin
 from broker.packets import MQTT_3_1_1, MQTT_5_0
 from broker.retained import expires_at
 from core.clock import SECOND
-from core.message import Message
+from core.message import Message, message_id
 
 _FORWARDED: Final = frozenset(
     {
@@ -29,9 +30,12 @@ Frame = tuple[bytes, bytes]
 
 
 class Outgoing:
-    """One PUBLISH without its packet identifier. ``expires_at`` is nanoseconds, 0 for never."""
+    """One PUBLISH without its packet identifier. ``expires_at`` is nanoseconds, 0 for never.
 
-    __slots__ = ("_at", "_new", "_old", "_properties", "_topic", "expires_at", "payload", "qos", "retain")
+    ``origin`` says what message it came from, where :meth:`trace` was asked to keep that.
+    """
+
+    __slots__ = ("_at", "_new", "_old", "_topic", "expires_at", "origin", "payload", "properties", "qos", "retain")
 
     def __init__(self, message: Message, qos: int, retain: bool, identifiers: tuple[int, ...] = ()) -> None:
         self._topic = message.topic.encode()
@@ -44,10 +48,19 @@ class Outgoing:
             properties = {name: value for name, value in properties.items() if name in _FORWARDED}
         if identifiers:
             properties = {**(properties or {}), "subscription_identifier": list(identifiers)}
-        self._properties = dict(properties) if properties else None
+        self.properties = dict(properties) if properties else None
+        self.origin: Origin | None = None
         self._old: Frame | None = None
         self._new: Frame | None = None
         self._at = 0
+
+    @property
+    def topic(self) -> str:
+        return self._topic.decode()
+
+    def trace(self, message: Message) -> None:
+        """Keep what events tell of ``message``, the one it was made of."""
+        self.origin = Origin(message_id(message), message.publisher, message.received_ns)
 
     def frame(self, version: int, now: int) -> Frame:
         """What goes before and behind the packet identifier; at QoS 0 the first is the whole packet."""
@@ -57,7 +70,7 @@ class Outgoing:
             return self._old
         # What is left of the expiry interval (MQTT-3.3.2-6) makes the bytes right for this moment alone.
         if self._new is None or (self.expires_at and self._at != now):
-            properties = self._properties
+            properties = self.properties
             if self.expires_at:
                 properties = {**(properties or {}), "message_expiry_interval": -((now - self.expires_at) // SECOND)}
             self._new = self._encode(MQTT_5_0, properties)

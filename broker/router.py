@@ -12,7 +12,9 @@ import secrets
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from broker.acl import Verdict
 from broker.deadlines import DeadlineWheel
+from broker.events import Events
 from broker.outgoing import Outgoing
 from broker.packets import PacketType, ReasonCode
 from broker.properties import encode_properties
@@ -23,7 +25,7 @@ from broker.statistics import Statistics
 from broker.subscriptions import Route, SharedGroup, Subscriptions
 from core.inbox import Inbox
 from core.matching import MatchCache
-from core.message import Message, Publisher
+from core.message import Message, Publisher, number_of
 from core.metrics import Metrics
 from core.topics import validate_name
 
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
 class Authorizer(Protocol):
     """What the router asks about rights: ``broker.auth.AccessControl`` or anything like it."""
 
-    def authorize(self, publisher: Publisher, action: Literal["publish", "subscribe"], topic: str) -> bool: ...
+    def judge(self, publisher: Publisher, action: Literal["publish", "subscribe"], topic: str) -> Verdict: ...
 
 
 def _check(messages: Sequence[Message]) -> None:
@@ -52,7 +54,8 @@ def _nothing() -> None:
 class Router:
     """``rules(topic)`` are the rules that read a topic (``Engine.rules_for``); only messages with some enter ``inbox``.
 
-    ``matches`` is the process's one match cache: clear it when the rules change.
+    ``matches`` is the process's one match cache, ``events`` what rules read beside messages: :meth:`rules_changed` when
+    the rules are others.
     """
 
     def __init__(
@@ -71,6 +74,7 @@ class Router:
         self.statistics = Statistics(metrics or Metrics())
         self.on_output = on_output
         self.subscriptions = Subscriptions()
+        self.events = Events(self, rules, self.statistics.metrics)
         self.matches = MatchCache(self.subscriptions.match, rules)
         self.subscriptions.matches = self.matches
         self.retained = RetainedStore(self.limits.max_retained_messages, self.limits.max_retained_bytes)
@@ -98,6 +102,11 @@ class Router:
                 lambda read=read: (((), read()),),  # type: ignore[misc]
             )
 
+    def rules_changed(self) -> None:
+        """Other rules are there: forget which read what, and raise the events that they read."""
+        self.matches.clear()
+        self.events.refresh()
+
     # Sessions.
 
     @property
@@ -117,7 +126,7 @@ class Router:
         """
         session = self.sessions.get(client_id)
         if session is not None and session.connection is not None:
-            self.take_over(session, now)
+            self.take_over(session, now, discard=clean_start)
             session = self.sessions.get(client_id)
         if session is not None and clean_start:
             self.end(session, now)
@@ -130,10 +139,10 @@ class Router:
         self._connected += 1
         return session, present
 
-    def take_over(self, session: Session, now: int) -> None:
-        """Close the connection of ``session`` in favour of another one."""
+    def take_over(self, session: Session, now: int, *, discard: bool = False) -> None:
+        """Close the connection of ``session`` in favour of another one, which goes on with it or discards it."""
         connection: Any = session.connection
-        connection.close(ReasonCode.SESSION_TAKEN_OVER, now)
+        connection.close(ReasonCode.SESSION_TAKEN_OVER, now, word="discarded" if discard else "takenover")
 
     def detach(self, session: Session, will: Message | None, will_delay: int, now: int) -> None:
         """The connection of ``session`` is over; ``will`` is None where it ended well."""
@@ -184,6 +193,7 @@ class Router:
         """
         _check(messages)
         full = self.inbox.full
+        dropped = self.events.dropped
         gathered: list[Message] = []
         for message in messages:
             match = self.matches.look_up(message.topic)
@@ -192,6 +202,8 @@ class Router:
                 self.retain(message)
             if match.subscribers:
                 self.fan_out(message, match.subscribers, message.received_ns)
+            elif dropped is not None:
+                dropped(message, "no_subscribers", message.received_ns)
             if match.rules:
                 if full and not message.qos:
                     self.statistics.dropped_inbox_full.value += 1
@@ -210,7 +222,7 @@ class Router:
 
     def retain(self, message: Message) -> None:
         """Keep ``message`` as its topic's last, or delete that; a full store refuses and counts."""
-        # A copy without its match object, which would keep sessions alive.
+        # A copy without its match object, which would keep sessions alive; it stays the same message.
         kept = Message(
             message.topic,
             message.payload,
@@ -219,13 +231,19 @@ class Router:
             properties=message.properties,
             publisher=message.publisher,
             received_ns=message.received_ns,
+            number=number_of(message),
         )
         if not self.retained.put(kept):
             self.statistics.retained_refused.value += 1
 
-    def fan_out(self, message: Message, subscribers: tuple[Route | SharedGroup, ...], now: int) -> None:
+    def fan_out(  # noqa: C901 - calls would cost more than branches
+        self, message: Message, subscribers: tuple[Route | SharedGroup, ...], now: int
+    ) -> None:
         """Give ``message`` to everyone in ``subscribers``, the ones of its match."""
         statistics = self.statistics
+        events = self.events
+        delivered = events.delivered
+        lost = events.delivery_dropped
         made: dict[tuple[int, bool, tuple[int, ...]], Outgoing] = {}
         message_qos = message.qos
         message_retain = message.retain
@@ -241,6 +259,8 @@ class Router:
             session = route.session
             if route.no_local and session.client_id == message.publisher.client_id:
                 if route.own is None:
+                    if lost is not None:
+                        self._lose(message, route, "no_local", now)
                     continue
                 route = route.own
             qos = route.qos
@@ -250,28 +270,50 @@ class Router:
             if not qos:
                 if link is None:
                     statistics.dropped_offline.value += 1
+                    if lost is not None:
+                        self._lose(message, route, "qos0_msg", now)
                     continue
                 if not link.writable:
                     statistics.dropped_slow_consumer.value += 1
+                    if lost is not None:
+                        self._lose(message, route, "qos0_msg", now)
                     continue
             retain = message_retain and route.retain_as_published
             key = (qos, retain, route.identifiers)
             outgoing = made.get(key)
             if outgoing is None:
                 outgoing = made[key] = Outgoing(message, qos, retain, route.identifiers)
+                if events.deliveries:
+                    outgoing.trace(message)
             if qos or link is None:
                 session.offer(outgoing, now)
                 continue
             frame = outgoing.frame(link.version, now)[0]
             if link.max_send_size and len(frame) > link.max_send_size:
                 statistics.dropped_too_large.value += 1
+                if lost is not None:
+                    lost(session, outgoing, "too_large", now)
                 continue
             link.send(frame)
             sent += 1
+            if delivered is not None:
+                delivered(session, outgoing, False, now)
         statistics.messages_sent.value += sent
         if message_qos:
             for outgoing in made.values():
                 outgoing.forget_frames()
+
+    def _lose(self, message: Message, route: Route, reason: str, now: int) -> None:
+        """Tell the rules of a message that does not even become one for a subscriber."""
+        outgoing = Outgoing(
+            message,
+            min(message.qos, route.qos),
+            message.retain and route.retain_as_published,
+            route.identifiers,
+        )
+        outgoing.trace(message)
+        if self.events.delivery_dropped is not None:
+            self.events.delivery_dropped(route.session, outgoing, reason, now)
 
     # Publishers that wait for the inbox.
 
@@ -305,7 +347,9 @@ class Router:
         self._dirty.append(connection)
 
     def take_dirty(self) -> list[Connection]:
-        """The connections whose shells must act; each comes once per turn."""
+        """The connections whose shells must act; each comes once per turn. Events that wait reach the rules."""
+        if self.events.waiting:
+            self.events.hand_on()
         connections, self._dirty = self._dirty, []
         for connection in connections:
             connection.dirty = False

@@ -17,17 +17,20 @@ from itertools import chain
 from typing import Protocol
 
 from broker.encode import encode_pubrel
+from broker.events import Events
 from broker.outgoing import Outgoing, mark_duplicate
+from broker.packets import Properties
 from broker.settings import BrokerLimits
 from broker.statistics import Statistics
 from broker.subscriptions import Route
-from core.message import Message
+from core.message import ANONYMOUS, Message, Publisher
 
 
 class Link(Protocol):
     """The connection a session sends through. ``max_send_size`` is bytes, 0 for no limit."""
 
     version: int
+    publisher: Publisher
     writable: bool
     max_send_size: int
 
@@ -39,6 +42,7 @@ class Owner(Protocol):
 
     limits: BrokerLimits
     statistics: Statistics
+    events: Events
 
     def session_due(self, session: Session, now: int) -> None: ...
 
@@ -46,15 +50,18 @@ class Owner(Protocol):
 class Session:
     """One client's state. ``expiry`` is the nanoseconds it outlives its connection, 0 for not at all.
 
-    ``connection`` is None while the client is away; ``expires_at`` and ``will_at`` count from then on.
+    ``connection`` is None while the client is away; ``expires_at`` and ``will_at`` count from then on. ``publisher`` is
+    the client as it was last here.
     ``safe_offset`` is the inbox offset behind the last message that came in through this session.
     """
 
     __slots__ = (
+        "_events",
         "_in_flight",
         "_last_identifier",
         "_owner",
         "_queue",
+        "_released",
         "_replay",
         "_resend",
         "client_id",
@@ -62,6 +69,7 @@ class Session:
         "expires_at",
         "expiry",
         "inbound",
+        "publisher",
         "safe_offset",
         "scheduled",
         "subscriptions",
@@ -72,6 +80,7 @@ class Session:
 
     def __init__(self, client_id: str, owner: Owner) -> None:
         self.client_id = client_id
+        self.publisher = ANONYMOUS
         self.connection: Link | None = None
         self.subscriptions: dict[str, Route] | None = None
         self.expiry = 0
@@ -83,9 +92,12 @@ class Session:
         self.window = 0
         self.scheduled = 0
         self._owner = owner
+        self._events = owner.events
         self._last_identifier = 0
         # None instead of a message: PUBREL was sent and PUBCOMP is to come.
         self._in_flight: dict[int, Outgoing | None] | None = None
+        # By identifier, while a rule reads of acknowledgements: what PUBREL was sent for.
+        self._released: dict[int, Outgoing] | None = None
         self._resend: deque[int] | None = None
         self._queue: deque[Outgoing] | None = None
         self._replay: Iterator[Outgoing] | None = None
@@ -98,9 +110,15 @@ class Session:
     def in_flight(self) -> int:
         return len(self._in_flight or ())
 
+    @property
+    def unfinished(self) -> int:
+        """QoS 2 messages that are kept for an event until PUBCOMP comes."""
+        return len(self._released or ())
+
     def attach(self, link: Link, window: int) -> None:
         """The client is here, able to take ``window`` messages at a time; call :meth:`pump` after its CONNACK."""
         self.connection = link
+        self.publisher = link.publisher
         self.window = window
         self.expires_at = self.will_at = 0
         self.will = None
@@ -113,6 +131,7 @@ class Session:
     def clear(self) -> None:
         """Let go of everything, at the session's end."""
         self.subscriptions = self.inbound = self._in_flight = self._resend = self._queue = self._replay = None
+        self._released = None
 
     # Time, for the deadline wheel.
 
@@ -138,9 +157,10 @@ class Session:
         limits = self._owner.limits
         if len(queue) >= limits.max_queued_messages:
             self._owner.statistics.dropped_queue_full.value += 1
-            if limits.queue_full == "drop_new":
+            newest = limits.queue_full == "drop_new"
+            self._lose(message if newest else queue.popleft(), "queue_full", now)
+            if newest:
                 return
-            queue.popleft()
         queue.append(message)
 
     def replay(self, messages: Iterator[Outgoing]) -> None:
@@ -180,13 +200,18 @@ class Session:
         statistics = self._owner.statistics
         if message.expires_at and message.expires_at <= now:
             statistics.dropped_expired.value += 1
+            self._lose(message, "expired", now)
             return
         head, tail = message.frame(link.version, now)
         if link.max_send_size and len(head) + len(tail) + (2 if message.qos else 0) > link.max_send_size:
             # MQTT-3.1.2-25: as if the message had been delivered.
             statistics.dropped_too_large.value += 1
+            self._lose(message, "too_large", now)
             return
         statistics.messages_sent.value += 1
+        delivered = self._events.delivered
+        if delivered is not None:
+            delivered(self, message, False, now)
         if not message.qos:
             link.send(head)
             return
@@ -213,17 +238,29 @@ class Session:
         if link.max_send_size and len(head) + len(tail) + 2 > link.max_send_size:
             self._owner.statistics.dropped_too_large.value += 1
             del flying[identifier]
+            self._lose(message, "too_large", now)
             return
         self._owner.statistics.messages_sent.value += 1
+        delivered = self._events.delivered
+        if delivered is not None:
+            delivered(self, message, True, now)
         link.send(mark_duplicate(head), identifier.to_bytes(2), tail)
         message.forget_frames()
 
-    def acknowledged(self, identifier: int, now: int) -> None:
+    def _lose(self, message: Outgoing, reason: str, now: int) -> None:
+        dropped = self._events.delivery_dropped
+        if dropped is not None:
+            dropped(self, message, reason, now)
+
+    def acknowledged(self, identifier: int, now: int, properties: Properties | None = None) -> None:
         """PUBACK; one for nothing in flight is ignored, because a resumed client may be a step behind."""
         flying = self._in_flight
         message = flying.get(identifier) if flying else None
         if flying is not None and message is not None and message.qos == 1:
             del flying[identifier]
+            acked = self._events.acked
+            if acked is not None:
+                acked(self, message, properties, now)
             self.pump(now)
 
     def received(self, identifier: int, failed: bool, now: int) -> bool:
@@ -239,11 +276,20 @@ class Session:
             self.pump(now)
             return False
         flying[identifier] = None
+        if message is not None and self._events.acked is not None:
+            released = self._released
+            if released is None:
+                released = self._released = {}
+            released[identifier] = message
         return True
 
-    def completed(self, identifier: int, now: int) -> None:
+    def completed(self, identifier: int, now: int, properties: Properties | None = None) -> None:
         """PUBCOMP."""
         flying = self._in_flight
         if flying and identifier in flying and flying[identifier] is None:
             del flying[identifier]
+            message = self._released.pop(identifier, None) if self._released else None
+            acked = self._events.acked
+            if message is not None and acked is not None:
+                acked(self, message, properties, now)
             self.pump(now)

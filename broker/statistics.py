@@ -33,6 +33,7 @@ class Statistics:
         self.dropped_inbox_full = self.dropped("inbox_full")
         self.dropped_not_authorized = self.dropped("not_authorized")
         self.dropped_too_large = self.dropped("packet_too_large")
+        self.dropped_identifier_in_use = self.dropped("packet_identifier_in_use")
         self.retained_refused = counter(
             "headrace_broker_retained_refused_total", "Retained messages refused because the store was full"
         )

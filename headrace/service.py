@@ -107,7 +107,8 @@ class Service:
         )
         self._pump.attach(self._inbox)
         providers = [spec.provider(spec.config, config.base_dir) for spec in config.providers]
-        self._access = AccessControl(providers, Acl(config.acl), config.allow_anonymous, self.metrics)
+        names = [spec.name for spec in config.providers]
+        self._access = AccessControl(providers, Acl(config.acl), config.allow_anonymous, self.metrics, names)
         self._router = Router(
             self._inbox, self._engine.rules_for, self._access, limits=config.broker, metrics=self.metrics
         )
@@ -237,7 +238,7 @@ class Service:
         self._engine.load(plan.rules, loops, limits)
         self._rules = plan.rules
         self._disabled.clear()
-        self._router.matches.clear()
+        self._router.rules_changed()
 
     # -- running ----------------------------------------------------------------------------------------------
 

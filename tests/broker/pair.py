@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from broker.acl import Verdict
 from broker.connection import Connection
 from broker.packets import (
     ConnAck,
@@ -22,6 +23,7 @@ from broker.router import Router
 from broker.settings import BrokerLimits
 from broker.wire import Decoder, encode
 from core.clock import SECOND
+from core.events import EVENTS
 from core.inbox import MemoryInbox
 from core.message import Message, Publisher
 from core.metrics import Metrics
@@ -37,13 +39,16 @@ class Rights:
         self.denied: list[tuple[str, str]] = []
         self.asked: list[tuple[str, str]] = []
 
-    def authorize(self, publisher: Publisher, action: str, topic: str) -> bool:
+    def judge(self, publisher: Publisher, action: str, topic: str) -> Verdict:
         self.asked.append((action, topic))
-        return not any(action == what and matches(where, topic) for what, where in self.denied)
+        return Verdict(not any(action == what and matches(where, topic) for what, where in self.denied), "test")
 
 
 class Broker:
-    """A router whose rules read ``rules/#``; ``wakes`` counts the calls of ``on_output``."""
+    """A router whose rules read ``rules/#``, and the events that :meth:`watch` names.
+
+    ``wakes`` counts the calls of ``on_output``.
+    """
 
     def __init__(self, *, max_messages: int = 1_000, **limits: Any) -> None:
         self.now = 1_000 * SECOND
@@ -51,9 +56,10 @@ class Broker:
         self.rights = Rights()
         self.metrics = Metrics()
         self.wakes = 0
+        self.watched: frozenset[str] = frozenset()
         self.router = Router(
             self.inbox,
-            lambda topic: ("rule",) if topic.startswith("rules/") else (),
+            lambda topic: ("rule",) if topic.startswith("rules/") or topic in self.watched else (),
             self.rights,
             limits=BrokerLimits(**limits),
             metrics=self.metrics,
@@ -62,6 +68,17 @@ class Broker:
 
     def _wake(self) -> None:
         self.wakes += 1
+
+    def watch(self, *paths: str) -> None:
+        """From here on rules read these events (``client/connected``) and no others."""
+        self.watched = frozenset(event.source for event in EVENTS if event.path in paths)
+        assert len(self.watched) == len(paths)
+        self.router.rules_changed()
+
+    def events(self) -> list[dict[str, Any]]:
+        """The columns of the events that have come since; everything else in the inbox is dropped."""
+        self.router.take_dirty()
+        return [dict(message.columns) for message in self.inbox.take() if message.columns is not None]
 
     def sleep(self, seconds: float) -> None:
         """Let time pass, swept every second as the listeners do."""
@@ -104,6 +121,7 @@ def connect_packet(client_id: str = "c", version: int = 5, **fields: Any) -> Con
             "maximum_packet_size",
             "topic_alias_maximum",
             "authentication_method",
+            "user_properties",
         )
         if name in fields
     }

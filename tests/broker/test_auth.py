@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from broker.acl import Acl, AclRule
-from broker.auth import AccessControl, Action, AuthProvider, Decision
+from broker.acl import Acl, AclRule, Verdict
+from broker.auth import AccessControl, Action, Admission, AuthProvider, Decision
 from core.errors import ConfigError
 from core.message import Publisher
 from core.metrics import Metrics
@@ -52,23 +52,26 @@ class Scripted(AuthProvider):
 @pytest.mark.parametrize(
     ("decisions", "allow_anonymous", "publisher", "expected"),
     [
-        ([], False, ALICE, False),
-        ([], False, NOBODY, False),
-        ([], True, NOBODY, True),
-        ([], True, ALICE, False),  # a username nobody proved would be believed by the access list
-        ([], True, Publisher("c", username=""), False),
-        ([ABSTAIN, ABSTAIN], False, ALICE, False),
-        ([ABSTAIN, ABSTAIN], True, ALICE, False),
-        ([ABSTAIN], True, NOBODY, True),
-        ([DENY], True, NOBODY, False),
-        ([ALLOW, DENY], False, ALICE, True),
-        ([ABSTAIN, ALLOW], False, ALICE, True),
-        ([DENY, ALLOW], False, ALICE, False),
-        ([ALLOW], False, NOBODY, True),
-        ([OSError("gone"), ALLOW], True, NOBODY, False),
+        ([], False, ALICE, Admission.REFUSED),
+        ([], False, NOBODY, Admission.REFUSED),
+        ([], True, NOBODY, Admission.ANONYMOUS),
+        ([], True, ALICE, Admission.REFUSED),  # a username nobody proved would be believed by the access list
+        ([], True, Publisher("c", username=""), Admission.REFUSED),
+        ([ABSTAIN, ABSTAIN], False, ALICE, Admission.REFUSED),
+        ([ABSTAIN, ABSTAIN], True, ALICE, Admission.REFUSED),
+        ([ABSTAIN], True, NOBODY, Admission.ANONYMOUS),
+        ([ABSTAIN], False, NOBODY, Admission.REFUSED),
+        ([DENY], True, NOBODY, Admission.REFUSED),
+        ([ALLOW, DENY], False, ALICE, Admission.PROVED),
+        ([ABSTAIN, ALLOW], False, ALICE, Admission.PROVED),
+        ([DENY, ALLOW], False, ALICE, Admission.REFUSED),
+        ([ALLOW], True, NOBODY, Admission.PROVED),
+        ([OSError("gone"), ALLOW], True, NOBODY, Admission.REFUSED),
     ],
 )
-async def test_who_gets_in(decisions: list[Any], allow_anonymous: bool, publisher: Publisher, expected: bool) -> None:
+async def test_who_gets_in(
+    decisions: list[Any], allow_anonymous: bool, publisher: Publisher, expected: Admission
+) -> None:
     access = AccessControl([Scripted(decision) for decision in decisions], Acl(), allow_anonymous)
     assert await access.authenticate(publisher, b"secret") is expected
 
@@ -76,7 +79,7 @@ async def test_who_gets_in(decisions: list[Any], allow_anonymous: bool, publishe
 async def test_providers_are_asked_in_order_until_one_decides() -> None:
     journal: list[Any] = []
     access = AccessControl([Scripted(ABSTAIN, journal), Scripted(ALLOW, journal), Scripted(DENY, journal)], Acl())
-    assert await access.authenticate(ALICE, b"x")
+    assert await access.authenticate(ALICE, b"x") is Admission.PROVED
     assert journal == [(ALICE, b"x")] * 2
 
 
@@ -86,27 +89,29 @@ EVERYTHING = Acl([AclRule(allow=["publish", "subscribe"], topics=["#"])])
 @pytest.mark.parametrize(
     ("decisions", "rules", "expected"),
     [
-        ([], Acl(), False),
-        ([], EVERYTHING, True),
-        ([ABSTAIN], EVERYTHING, True),
-        ([ABSTAIN], Acl(), False),
-        ([DENY], EVERYTHING, False),
-        ([ALLOW], Acl(), True),
-        ([ABSTAIN, DENY, ALLOW], EVERYTHING, False),
-        ([RuntimeError("bug")], EVERYTHING, False),
+        ([], Acl(), (False, "default")),
+        ([], EVERYTHING, (True, "file")),
+        ([], Acl([AclRule(deny=["publish"], topics=["a/#"])]), (False, "file")),
+        ([ABSTAIN], EVERYTHING, (True, "file")),
+        ([ABSTAIN], Acl(), (False, "default")),
+        ([DENY], EVERYTHING, (False, "p1")),
+        ([ALLOW], Acl(), (True, "p1")),
+        ([ABSTAIN, DENY, ALLOW], EVERYTHING, (False, "p2")),
+        ([RuntimeError("bug")], EVERYTHING, (False, "p1")),
     ],
 )
-def test_who_may_do_what(decisions: list[Any], rules: Acl, expected: bool) -> None:
-    access = AccessControl([Scripted(decision) for decision in decisions], rules)
-    assert access.authorize(ALICE, "publish", "a/b") is expected
+def test_who_may_do_what(decisions: list[Any], rules: Acl, expected: tuple[bool, str]) -> None:
+    names = [f"p{number}" for number, _ in enumerate(decisions, 1)]
+    access = AccessControl([Scripted(decision) for decision in decisions], rules, names=names)
+    assert access.judge(ALICE, "publish", "a/b") == Verdict(*expected)
 
 
 def test_providers_see_the_filter_inside_a_shared_subscription() -> None:
     provider = Scripted(ABSTAIN)
     access = AccessControl([provider], EVERYTHING)
-    assert access.authorize(ALICE, "subscribe", "$share/g/a/+")
-    assert not access.authorize(ALICE, "subscribe", "$share/g")
-    assert not access.authorize(ALICE, "publish", "$share/g/a")
+    assert access.judge(ALICE, "subscribe", "$share/g/a/+").allowed
+    assert not access.judge(ALICE, "subscribe", "$share/g").allowed
+    assert not access.judge(ALICE, "publish", "$share/g/a").allowed
     assert provider.journal == [("subscribe", "a/+"), ("publish", "$share/g/a")]
 
 
@@ -120,7 +125,8 @@ def test_a_provider_abstains_about_topics_unless_it_says_otherwise() -> None:
 
 async def test_a_failing_provider_is_reported_in_one_line(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.ERROR):
-        assert not await AccessControl([Scripted(OSError("no route"))]).authenticate(ALICE, b"")
+        admission = await AccessControl([Scripted(OSError("no route"))]).authenticate(ALICE, b"")
+    assert admission is Admission.REFUSED
     [record] = caplog.records
     assert record.getMessage() == "auth provider Scripted failed, the client was refused: OSError: no route"
     assert record.exc_info is None
@@ -131,7 +137,7 @@ async def test_refusals_are_counted() -> None:
     access = AccessControl([Scripted(ABSTAIN)], Acl(), True, metrics)
     await access.authenticate(ALICE, None)
     await access.authenticate(NOBODY, None)
-    access.authorize(ALICE, "subscribe", "a")
+    access.judge(ALICE, "subscribe", "a")
     counts = {(family.name, *sample.labels): sample.value for family in metrics.collect() for sample in family.samples}
     assert counts == {
         ("headrace_auth_connects_total", "allowed"): 1,

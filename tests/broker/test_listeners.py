@@ -17,6 +17,8 @@ import pytest
 import trustme
 from paho.mqtt.enums import CallbackAPIVersion
 
+from broker.acl import Verdict
+from broker.auth import Admission
 from broker.listeners import Listeners
 from broker.packets import (
     ConnAck,
@@ -50,17 +52,17 @@ class Guard:
     def __init__(self) -> None:
         self.slow: asyncio.Event | None = None
 
-    async def authenticate(self, publisher: Publisher, password: bytes | None) -> bool:
+    async def authenticate(self, publisher: Publisher, password: bytes | None) -> Admission:
         if publisher.client_id == "bug":
             raise RuntimeError("a bug in authentication")
         if self.slow is not None:
             await self.slow.wait()
-        return password != b"wrong"
+        return Admission.REFUSED if password == b"wrong" else Admission.PROVED
 
-    def authorize(self, publisher: Publisher, action: str, topic: str) -> bool:
+    def judge(self, publisher: Publisher, action: str, topic: str) -> Verdict:
         if topic == "bug":
             raise RuntimeError("a bug in authorization")
-        return True
+        return Verdict(True, "test")
 
 
 class Running:
