@@ -117,14 +117,15 @@ class DeadLetters:
         text = str(error) if isinstance(error, HeadraceError) else f"{type(error).__name__}: {error}"
         suppressed = self._limit.allow((rule, getattr(error, "code", type(error).__name__)), now)
         client = message.publisher.client_id
+        topic = message.topic.rstrip("\0")
         if suppressed is not None:
             _rules_log.warning(
-                "rule %s failed on a message of %r from %r: %s%s", rule, message.topic, client, text, suffix(suppressed)
+                "rule %s failed on a message of %r from %r: %s%s", rule, topic, client, text, suffix(suppressed)
             )
         if message.topic == SYSTEM_ERRORS:
             return  # it would fail again on what is told of this
         payload = message.payload
-        row = {"topic": message.topic, "clientid": client, "payload": payload.decode(errors="replace")}
+        row = {"topic": topic, "clientid": client, "payload": payload.decode(errors="replace")}
         small = len(payload) <= _MAX_ROW
         letter = DeadLetter("rule_failed", None, rule, text, row if small else None, now)
         self._tell([letter], rule, message.publisher.hops + 1)

@@ -13,6 +13,7 @@ import msgspec
 from core.message import SYSTEM_ERRORS
 from rules.compiler import CompiledRule, RuleSet
 from rules.runtime import LoadedRule
+from rules.sources import source_name
 
 RuleState = Literal["running", "disabled", "failed"]
 
@@ -59,9 +60,11 @@ def _listed(rule: CompiledRule, loaded: LoadedRule | None) -> ListedRule:
         description=rule.options.description,
         tags=rule.options.tags,
         on_error=rule.options.on_error,
-        filters=tuple("system.errors" if name == SYSTEM_ERRORS else name for name in rule.filters),
+        filters=tuple("system.errors" if name == SYSTEM_ERRORS else source_name(name) for name in rule.filters),
         targets=rule.targets,
-        columns={name: kind.value for name, kind in zip(rule.schema.names, rule.schema.types, strict=True)},
+        columns={
+            name: kind.value for schema in rule.schemas for name, kind in zip(schema.names, schema.types, strict=True)
+        },
         file=rule.path,
         line=rule.line,
         sql=rule.sql,

@@ -14,6 +14,7 @@ from typing import Final
 from sqlglot import exp
 
 from core.errors import TopicError
+from core.events import Event, events_of
 from core.message import Type
 from core.topics import validate_filter
 from rules.bind_expressions import ExpressionBinder
@@ -22,6 +23,7 @@ from rules.diagnostics import suggestion
 from rules.growth import bound
 from rules.nodes import FROM_ARG, Foreach, Range, SelectAll, span_of
 from rules.scope import PAYLOAD, Outputs, Scope
+from rules.sources import BRIDGES, columns_of, event_hint, is_event
 from rules.tree import (
     UNDEFINED,
     Append,
@@ -110,31 +112,56 @@ class Binder(ExpressionBinder):
         return Ref(index), name
 
     def _filters(self, tables: list[exp.Expr]) -> tuple[str, ...]:
-        filters: list[str] = []
+        messages = False
+        filters: dict[str, None] = {}
+        events: dict[Event, None] = {}
         for table in tables:
             self._check(table)
             if not isinstance(table, exp.Table):
                 self._refuse(table)
-                continue
-            if table.args.get("db") is not None:
-                filters += self._system_source(table, alone=len(tables) == 1)
-                continue
-            name = table.name
-            event = name.startswith(("$events/", "$bridges/", "$sources/"))
-            if event and self._columns.strict:
-                self._problems.add(
-                    "unsupported",
-                    f"{name!r} is not a topic of messages; events are not a source of rules",
-                    span_of(table),
-                )
-                continue
-            try:
-                validate_filter(name)
-            except TopicError as error:
-                self._problems.add("bad-topic-filter", str(error), span_of(table))
-            if name not in filters:
-                filters.append(name)
-        return tuple(filters)
+            elif table.args.get("db") is not None:
+                filters.update(dict.fromkeys(self._system_source(table, alone=len(tables) == 1)))
+            elif is_event(table.name):
+                events.update(dict.fromkeys(self._events(table)))
+            elif not self._is_bridge(table):
+                messages = True
+                if self._is_filter(table):
+                    filters[table.name] = None
+        if events and self._columns.strict:
+            self._columns = columns_of(list(events), messages=messages)
+            self._scope = Scope(self._scope.lets, self._columns.specs)
+        return (*filters, *(event.source for event in events))
+
+    def _is_filter(self, table: exp.Table) -> bool:
+        try:
+            validate_filter(table.name)
+        except TopicError as error:
+            self._problems.add("bad-topic-filter", str(error), span_of(table))
+            return False
+        return True
+
+    def _is_bridge(self, table: exp.Table) -> bool:
+        if not (self._columns.strict and table.name.startswith(BRIDGES)):
+            return False
+        hint = "the messages of a source are read by their topics here: FROM 'the/topic/that/to/names'"
+        self._problems.add("unsupported", f"{table.name!r} is EMQX's name of a source", span_of(table), hint=hint)
+        self._columns = replace(self._columns, strict=False)
+        return True
+
+    def _events(self, table: exp.Table) -> tuple[Event, ...]:
+        """The events that a name stands for. ``eval`` takes those that nobody raises too: their columns are given."""
+        if self._is_filter(table):
+            found = events_of(table.name)
+            if any(event.raised or not self._columns.strict for event in found):
+                return found
+            if found:
+                code, text = "unsupported", f"nothing raises {table.name!r} here"
+                hint = "docs/reference/events.md lists what is raised"
+            else:
+                code, text, hint = "unknown-source", f"there is no event {table.name!r}", event_hint(table.name)
+            self._problems.add(code, text, span_of(table), hint=hint)
+        self._columns = replace(self._columns, strict=False)  # its columns are not to blame
+        return ()
 
     def _system_source(self, table: exp.Table, *, alone: bool) -> list[str]:
         """The topic of ``system.<name>``, whose columns are those of the query from here on."""

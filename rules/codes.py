@@ -90,9 +90,10 @@ CODES: Final[Mapping[str, Code]] = MappingProxyType(
             'INSERT INTO meter_readings SELECT reason FROM system.errors, "cp/+/meter"',
         ),
         "unknown-source": Code(
-            "FROM names a source of the system that there is not",
-            'Correct the name. A topic that begins with `system.` stands in double quotes: `FROM "system.x"`.',
-            "INSERT INTO meter_readings SELECT reason FROM system.error",
+            "FROM names an event, or a source of the system, that there is not",
+            "Correct the name; the [events](events.md) are listed. A topic that begins with `system.` stands in double "
+            'quotes: `FROM "system.x"`.',
+            'INSERT INTO meter_readings SELECT reason FROM "$events/client/disconected"',
         ),
         "bad-topic-filter": Code(
             "FROM has something that is no valid topic filter",

@@ -8,7 +8,7 @@ file has several such rules for one target; adding lines, comments or further ta
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePath
 from typing import NamedTuple
 
@@ -22,10 +22,12 @@ from rules.codegen import Program, generate
 from rules.columns import MESSAGE_COLUMNS
 from rules.diagnostics import Diagnostic, Problems, Source, Span, suggestion
 from rules.functions import FunctionTable, hostless_functions
-from rules.nodes import MORE_SINKS_ARG, Foreach, span_of
+from rules.nodes import MORE_SINKS_ARG, Foreach, SelectAll, span_of
 from rules.options import RuleOptions, read_options
 from rules.plan import Plan, plan
+from rules.sources import kinds_of
 from rules.statements import Statement, parse
+from rules.tree import Query
 
 
 class RuleSource(NamedTuple):
@@ -36,16 +38,10 @@ class RuleSource(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class CompiledRule:
-    """One rule, ready to be loaded into an engine; its rows go to every one of its ``targets``."""
+class Part:
+    """A rule for what it reads by ``filters``."""
 
-    name: str
-    targets: tuple[str, ...]
     filters: tuple[str, ...]
-    options: RuleOptions
-    path: str
-    line: int
-    sql: str
     plan: Plan
     program: Program
 
@@ -54,16 +50,48 @@ class CompiledRule:
         """The names and types of the rows; ANY where a value may be anything."""
         return self.plan.schema
 
+
+@dataclass(frozen=True, slots=True)
+class CompiledRule:
+    """One rule, ready to be loaded into an engine; its rows go to every one of its ``targets``.
+
+    Its parts read different kinds of messages and give rows of different columns: ``SELECT *`` from several kinds. Any
+    other rule has one part.
+    """
+
+    name: str
+    targets: tuple[str, ...]
+    options: RuleOptions
+    path: str
+    line: int
+    sql: str
+    parts: tuple[Part, ...]
+
+    @property
+    def filters(self) -> tuple[str, ...]:
+        return tuple(topic for part in self.parts for topic in part.filters)
+
+    @property
+    def schema(self) -> Schema:
+        """That of its first part."""
+        return self.parts[0].schema
+
+    @property
+    def schemas(self) -> tuple[Schema, ...]:
+        """Those of all parts."""
+        return tuple(part.schema for part in self.parts)
+
     @property
     def source_code(self) -> str:
         """The generated Python."""
-        return self.program.source
+        return "\n".join(part.program.source for part in self.parts)
 
     def explain(self) -> str:
-        """The plan as text, with the options that are not as they are by default."""
-        name, _, steps = self.plan.explain().partition("\n")
+        """The plan as text, part by part, with the options that are not as they are by default."""
+        plans = [part.plan.explain().partition("\n") for part in self.parts]
         options = self.options.changed()
-        return f"{name}\nwith {options}\n{steps}" if options else f"{name}\n{steps}"
+        head = [plans[0][0], f"with {options}"] if options else [plans[0][0]]
+        return "\n".join([*head, *(steps for _, _, steps in plans)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +102,7 @@ class RuleSet:
 
     def schemas_for(self, target: str) -> list[Schema]:
         """The schemas of the rules that write into ``target``, each once."""
-        return list(dict.fromkeys(rule.schema for rule in self.rules if target in rule.targets))
+        return list(dict.fromkeys(schema for rule in self.rules if target in rule.targets for schema in rule.schemas))
 
 
 def compile_rules(
@@ -142,18 +170,29 @@ class _Compiler:
             rule = CompiledRule(
                 name=name,
                 targets=targets,
-                filters=query.filters,
                 options=options,
                 path=problems.source.path,
                 line=statement.line,
                 sql=statement.text,
-                plan=plan(name, targets, query),
-                program=generate(name, query),
+                parts=tuple(compile_part(name, targets, part) for part in self._by_kind(query_tree, query, problems)),
             )
         except (RecursionError, MemoryError, SyntaxError):
             problems.add("too-complex", "this statement is too complex", statement.span)
         else:
             self.rules.append(rule)
+
+    def _by_kind(self, tree: exp.Expr, query: Query, problems: Problems) -> list[Query]:
+        """The query, or where it selects all columns of several kinds of messages, one for each with its columns."""
+        kinds = kinds_of(query.filters)
+        if len(kinds) == 1 or not _selects_all(tree):
+            return [query]
+        # It is right as a whole: what one kind lacks is missing there, and no problem.
+        scratch = Problems(problems.source)
+        bound = [
+            (kind.filters, Binder(replace(kind.columns, strict=False), self._functions, scratch).query(tree))
+            for kind in kinds
+        ]
+        return [replace(part, filters=filters) for filters, part in bound]
 
     def _targets_of(self, insert: exp.Expr, problems: Problems) -> tuple[str, ...]:
         names: dict[str, None] = {}
@@ -182,3 +221,14 @@ class _Compiler:
         if taken is not None:
             problems.add("duplicate-rule", f"there is already a rule {name!r}", span, hint=f"it is in {taken}")
         self._places.setdefault(name, f"{problems.source.path}:{statement.line}")
+
+
+def compile_part(name: str, targets: tuple[str, ...], query: Query) -> Part:
+    """What runs for a bound query without errors."""
+    return Part(query.filters, plan(name, targets, query), generate(name, query))
+
+
+def _selects_all(tree: exp.Expr) -> bool:
+    """Are there rows with all columns: ``SELECT *``, or FOREACH without DO?"""
+    fields = tree.args.get("do") if isinstance(tree, Foreach) else tree.expressions
+    return not fields or any(isinstance(field, exp.Star | SelectAll) for field in fields)

@@ -15,14 +15,12 @@ from core.instants import rfc3339
 from core.message import MISSING, Message, Publisher, Row, Schema, Type
 from core.metrics import Metrics
 from rules.bind import Binder
-from rules.codegen import generate
 from rules.columns import Columns, given_columns
-from rules.compiler import CompiledRule
+from rules.compiler import CompiledRule, compile_part
 from rules.diagnostics import Diagnostic, Problems, Source, Span
 from rules.functions import FunctionTable, hostless_functions
 from rules.nodes import Foreach, span_of
 from rules.options import RuleOptions
-from rules.plan import plan
 from rules.runtime import Hooks, LoadedRule, RuleFailure
 from rules.scope import PAYLOAD
 from rules.statements import parse
@@ -86,7 +84,7 @@ def evaluate(
         if not isinstance(failure, RuleFailure):
             raise failure
         raise EvalError("run", failure.stage, f"{failure.code}: {failure}", reason=failure.code)
-    return [_readable(rule.schema, row) for batch in batches for row in batch.rows]
+    return [_readable(batch.schema, row) for batch in batches for row in batch.rows]
 
 
 def _readable(schema: Schema, row: Row) -> dict[str, Any]:
@@ -121,13 +119,11 @@ def _compile(sql: str, names: tuple[str, ...], functions: FunctionTable) -> Comp
         return CompiledRule(
             name=_NAME,
             targets=("",),
-            filters=query.filters,
             options=RuleOptions(),
             path="<eval>",
             line=1,
             sql=sql,
-            plan=plan(_NAME, ("",), query),
-            program=generate(_NAME, query),
+            parts=(compile_part(_NAME, ("",), query),),
         )
     except (RecursionError, MemoryError, SyntaxError):
         problems.add("too-complex", "this statement is too complex", statements[0].span)

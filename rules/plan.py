@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from core.message import Schema
 from rules.columns import SYSTEM_SOURCES
+from rules.sources import source_name
 from rules.tree import Column, Document, Expr, Key, Query, Ref, walk
 from rules.types import Types
 from rules.unparse import Unparser
@@ -26,7 +27,7 @@ class Scan:
 
     def lines(self) -> Iterator[str]:
         names = {topic: f"system.{name}" for name, (topic, _) in SYSTEM_SOURCES.items()}
-        yield f"scan {', '.join(names.get(name) or _quoted(name) for name in self.filters)}"
+        yield f"scan {', '.join(names.get(name) or _quoted(source_name(name)) for name in self.filters)}"
         yield f"  columns: {', '.join(self.columns) or 'none'}"
         yield f"  payload: {', '.join(self.fields) or ('whole' if 'payload' in self.columns else 'not decoded')}"
 

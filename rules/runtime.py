@@ -10,16 +10,17 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from itertools import groupby
 from typing import Final, NamedTuple
 
 import msgspec
 
 from core.clock import MILLISECOND, SECOND
 from core.errors import HeadraceError
-from core.message import MISSING, SYSTEM_ERRORS, Batch, Message, Row
+from core.message import MISSING, SYSTEM_ERRORS, Batch, Message, Row, Schema
 from core.metrics import Counter, Metrics
 from core.topic_index import TopicIndex
-from rules.compiler import CompiledRule, RuleSet
+from rules.compiler import CompiledRule, Part, RuleSet
 from rules.limits import DEFAULT, Limits
 from rules.operators import EvaluationError, explained
 from rules.paths import document
@@ -64,6 +65,19 @@ class RuleCounts(NamedTuple):
     rows: Mapping[str, int]
 
 
+class _LoadedPart:
+    """A part of a rule with its function."""
+
+    __slots__ = ("part", "run")
+
+    def __init__(self, part: Part, node: str, limits: Limits) -> None:
+        self.part = part
+        self.run = part.program.instantiate(node, limits)
+
+
+_Rows = tuple[Schema, list[Row]]
+
+
 class LoadedRule:
     """A rule in an engine: its function and its counters.
 
@@ -101,8 +115,9 @@ class LoadedRule:
             rule=rule.name,
         )
         self._open = [target for target in self._targets if loops is not None and target[0] not in loops]
-        self._schema = rule.schema
-        self._run = rule.program.instantiate(node, limits)
+        self._parts = [_LoadedPart(part, node, limits) for part in rule.parts]
+        self._part = self._parts[0]
+        self._by_topic = {topic: part for part in self._parts for topic in part.part.filters}
         self._hooks = hooks
         self._reports = hooks.on_error if rule.options.on_error != "ignore" else None
         self._patience = rule.options.disable_after if rule.options.on_error == "disable" else 0
@@ -125,34 +140,55 @@ class LoadedRule:
         )
 
     def process(self, messages: Sequence[Message], hops: int, timer: Timer | None = None) -> list[Batch]:
-        """The rows of messages that match the rule, one batch per target; the batches share the list of rows."""
+        """The rows of messages that match the rule, one batch per target; the batches share the list of rows.
+
+        A rule of several parts gives several, so that each target gets the rows in the order of the messages.
+        """
         if timer is None:
             return self._batches(self._rows(messages), hops, self._targets)
         started = timer()
-        rows = self._rows(messages)
+        found = self._rows(messages)
         self._seconds.observe((timer() - started) / (SECOND * len(messages)))
-        return self._batches(rows, hops, self._targets)
+        return self._batches(found, hops, self._targets)
 
-    def _batches(self, rows: list[Row], hops: int, targets: list[tuple[str, Counter]]) -> list[Batch]:
+    def _batches(self, found: Iterable[_Rows], hops: int, targets: list[tuple[str, Counter]]) -> list[Batch]:
         batches: list[Batch] = []
-        if rows:
+        for schema, rows in found:
             for target, counter in targets:
                 counter.value += len(rows)
-                batches.append(Batch(target, self.name, self._schema, rows, hops))
+                batches.append(Batch(target, self.name, schema, rows, hops))
         return batches
 
-    def _rows(self, messages: Sequence[Message]) -> list[Row]:
-        rows: list[Row] = []
+    def _rows(self, messages: Sequence[Message]) -> list[_Rows]:
+        found: list[_Rows] = []
+        gave_rows = 0
         self._failures = 0
-        passed = self._run(messages, rows.append, self._fail if not self._patience else self._watch(messages))
-        gave_rows = len(rows) if passed is None else passed
+        fail = self._fail if not self._patience else self._watch(messages)
+        for part, own in self._runs(messages):
+            self._part = part
+            rows: list[Row] = []
+            passed = part.run(own, rows.append, fail)
+            gave_rows += len(rows) if passed is None else passed
+            if rows:
+                found.append((part.part.schema, rows))
         self._matched.value += len(messages)
         self._passed.value += gave_rows
         self._exceptions.value += self._failures
         self._no_result.value += len(messages) - gave_rows - self._failures
         if self._patience:
             self._judge()
-        return rows
+        return found
+
+    def _runs(self, messages: Sequence[Message]) -> Iterable[tuple[_LoadedPart, Sequence[Message]]]:
+        """The messages, cut where another part of the rule must go on."""
+        if len(self._parts) == 1:
+            return [(self._part, messages)]
+        return [(part, list(run)) for part, run in groupby(messages, self._part_of)]
+
+    def _part_of(self, message: Message) -> _LoadedPart:
+        if message.columns is None:
+            return self._parts[0]  # messages of topics come first: see rules.sources.kinds_of
+        return self._by_topic[message.topic]
 
     def withhold(self, messages: Sequence[Message], hops: int) -> list[Batch]:
         """The loop guard: messages that this very rule has republished run its SQL, but their rows do not go where they
@@ -161,11 +197,11 @@ class LoadedRule:
         batches: list[Batch] = []
         for trouble in (False, True):
             own = [message for message in messages if (message.topic == SYSTEM_ERRORS) is trouble]
-            rows = self._rows(own) if own else []
+            found = self._rows(own) if own else []
             targets = [] if trouble else self._open
-            if rows and len(targets) < len(self._targets):
-                self._recursive.value += len(rows)
-            batches += self._batches(rows, hops, targets)
+            if len(targets) < len(self._targets):
+                self._recursive.value += sum(len(rows) for _, rows in found)
+            batches += self._batches(found, hops, targets)
         return batches
 
     @property
@@ -216,7 +252,7 @@ class LoadedRule:
         cause = self._settle(message) if isinstance(error, _DECODING) else None
         known = cause or explained(error)
         place = error.__traceback__
-        stage = self.rule.program.stage(place.tb_lineno if place is not None else 0)
+        stage = self._part.part.program.stage(place.tb_lineno if place is not None else 0)
         return RuleFailure(stage, known.code, str(known))
 
     @staticmethod

@@ -414,12 +414,12 @@ def test_generated_code_shows_in_tracebacks() -> None:
     engine = Engine(Metrics())
     engine.load(compiled('CREATE RULE "my rule" AS INSERT INTO out SELECT payload.a div payload.b AS x FROM "t"'))
     [rule] = engine.rules
-    rule._run([Message("t", b"{}")], [].append, lambda _m, error: seen.extend(traceback.format_exception(error)))
+    rule._part.run([Message("t", b"{}")], [].append, lambda _m, error: seen.extend(traceback.format_exception(error)))
     assert any("<rule my rule>" in line and "int_divide(" in line for line in seen)
 
 
 def test_generated_code_has_no_builtins_but_the_listed() -> None:
     engine = Engine(Metrics())
     engine.load(compiled('INSERT INTO out SELECT 1 AS one FROM "t"'))
-    namespace = engine.rules[0]._run.__globals__  # type: ignore[attr-defined]
+    namespace = engine.rules[0]._part.run.__globals__  # type: ignore[attr-defined]
     assert set(namespace["__builtins__"]) == {*"type len bool int float str bytes list dict Exception".split()}
