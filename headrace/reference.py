@@ -1,4 +1,4 @@
-"""The reference pages that are made from the code: settings, metrics, the command line, rule tests and diagnostics.
+"""The reference pages that are made from the code: settings, metrics, events, commands, rule tests and diagnostics.
 
 ``python -m headrace.reference`` says which pages are stale, ``--write`` makes them anew. A test holds them fresh.
 Pure but for the two functions at the end; what a setting or a command means is said where it is defined.
@@ -18,6 +18,7 @@ import msgspec
 
 from broker.acl import AclRule
 from broker.settings import BrokerLimits, ListenerSettings
+from core.events import COLUMNS, COMMON, EVENTS, RAISED, Event
 from core.metrics import Family
 from core.registry import Registry
 from headrace import described
@@ -37,6 +38,7 @@ from headrace.settings import (
     SourceChoice,
 )
 from rules.codes_page import codes_page
+from rules.columns import MESSAGE_COLUMNS
 from sinks.settings import DeliverySettings
 
 FOLDER: Final = Path(__file__).resolve().parent.parent / "docs" / "reference"
@@ -191,6 +193,71 @@ async def _families() -> list[Family]:
         await service.stop()
 
 
+_EVENTS_INTRO: Final = (
+    'A rule reads events of the broker as it reads topics: `FROM "$events/client/connected"`. The names from before '
+    "EMQX 5.10 mean the same events. Wildcards stand for all present names that they match (`$events/#`, "
+    "`$events/client/+`). A FROM may name several events, and topics beside them "
+    '(`FROM "cp/#", "$events/client/+"`): a column that the message at hand does not have is missing then, and '
+    "`SELECT *` gives each its own columns. An unknown name is an error when the rules are loaded."
+)
+_EVENTS_MEANING: Final = (
+    "**Times** are milliseconds since the epoch, **properties** (MQTT 5) go by their names in the standard "
+    "(`conn_props.'Session-Expiry-Interval'`; `'User-Property'` is a map, `'User-Property-Pairs'` a list of `key` and "
+    "`value`) and are an empty map where there were none. A column in *italics* may be missing. Every event also has"
+)
+_EVENTS_BOUNDS: Final = (
+    "An event is raised only while a rule reads it; a reload begins and ends that. Events wait in the inbox with the "
+    "messages. While it is full they are counted (`headrace_events_dropped_total`) and given up. An event about a "
+    "message that a rule has republished counts as that rule's: it gives this rule no rows that would be republished "
+    "again. About one that has passed more than four rules nothing is raised, so that rules on `delivered`, `acked` "
+    "and `dropped` cannot feed one another for ever."
+)
+_COMMON_MEANING: Final = {
+    "event": "its name, as given below",
+    "timestamp": "when it was raised, in milliseconds",
+    "node": "the name of this process",
+    "metadata": "`rule_id`, the name of the rule",
+}
+
+
+def events_page() -> str:
+    """``events.md``: every event with its columns."""
+    common = [(f"`{name}`", MESSAGE_COLUMNS.specs[name].type.value, _COMMON_MEANING[name]) for name in COMMON]
+    rows = [
+        (f"[`{event.topic}`](#{_anchor(event)})", f"`$events/{event.legacy}`" if event.legacy else "", event.raised)
+        for event in RAISED
+    ]
+    parts = [
+        "# Events",
+        _MADE,
+        _EVENTS_INTRO,
+        _table(("FROM", "old name", "raised when"), rows),
+        _EVENTS_MEANING + "\n\n" + _table(("column", "type", "meaning"), common),
+        _EVENTS_BOUNDS,
+    ]
+    for event in RAISED:
+        parts += [f"## `{event.topic}`", f"`{event.name}`: {event.raised}.", _event_table(event)]
+    others = ", ".join(f"`{event.topic}`" for event in EVENTS if not event.raised)
+    parts.append(f"## Events that EMQX has and nothing here raises\n\n{others}: a rule on one is an error.")
+    return "\n\n".join(parts) + "\n"
+
+
+def _anchor(event: Event) -> str:
+    return "events" + "".join(letter for letter in event.path if letter.isalnum() or letter == "_")
+
+
+def _event_table(event: Event) -> str:
+    rows = []
+    for name in event.columns:
+        kind, meaning = COLUMNS[name]
+        shown = f"`{name}`" if name in event.certain else f"*`{name}`*"
+        if words := event.words.get(name):
+            said = [f"`{word}` ({text})" if text else f"`{word}`" for word, text in words.items()]
+            meaning += (" " if meaning.endswith("or") else ": ") + ", ".join(said)
+        rows.append((shown, kind.value, meaning))
+    return _table(("column", "type", "meaning"), rows)
+
+
 def cli_page() -> str:
     """``cli.md``: every command with its arguments."""
     parser = build_parser()
@@ -242,6 +309,7 @@ def tests_page() -> str:
 PAGES: Final[dict[str, Callable[[], str]]] = {
     "config.md": config_page,
     "metrics.md": metrics_page,
+    "events.md": events_page,
     "cli.md": cli_page,
     "rule-tests.md": tests_page,
     "diagnostics.md": lambda: codes_page(_MADE),

@@ -1,5 +1,6 @@
 """The reference pages say what the code says."""
 
+from core.events import EVENTS
 from headrace.reference import PAGES, stale
 
 
@@ -15,3 +16,16 @@ def test_every_setting_command_and_metric_is_there() -> None:
         assert f"## `headrace {command}`" in cli
     for name in ("headrace_sink_rows_delivered_total", "headrace_rule_matched_total", "headrace_broker_connections"):
         assert f"`{name}`" in metrics
+
+
+def test_every_event_is_there_with_its_columns() -> None:
+    page = PAGES["events.md"]()
+    for event in EVENTS:
+        assert f"`{event.topic}`" in page
+        section = page.partition(f"## `{event.topic}`\n")[2].partition("\n## ")[0]
+        assert bool(section) == bool(event.raised)
+        if event.raised:
+            assert f"`$events/{event.legacy}`" in page or event.legacy is None
+            assert [line.split("`")[1] for line in section.splitlines() if line.startswith(("| `", "| *`"))] == list(
+                event.columns
+            )
