@@ -15,6 +15,7 @@ from types import ModuleType
 
 import pytest
 
+from core.events import BY_NAME
 from core.message import Message, Publisher
 from core.metrics import Metrics
 from headrace import config as configuration
@@ -24,7 +25,8 @@ from rules.runtime import Engine
 
 EXAMPLE = Path(__file__).resolve().parent.parent / "examples" / "ev-charging"
 STARTED = 1_764_000_000.0
-TABLES = {"meter_readings", "station_status", "transactions", "alarms"}
+CONNECTED, DISCONNECTED = BY_NAME["$events/client/connected"], BY_NAME["$events/client/disconnected"]
+TABLES = {"meter_readings", "station_status", "station_presence", "transactions", "alarms"}
 
 
 def load(name: str) -> ModuleType:
@@ -86,16 +88,22 @@ def test_messages_become_rows():
         Message(one.topic, one.payload, one.qos, one.retain, publisher=Publisher(one.station, username="stations"))
         for one in publications(1, 30)
     ]
+    messages += [
+        Message(event.source, b"", columns={"event": event.name, "clientid": "CP-0001", "username": name, **more})
+        for event, more in ((CONNECTED, {}), (DISCONNECTED, {"reason": "tcp_closed"}))
+        for name in ("stations", "operator")
+    ]
     rows: Counter[str] = Counter()
     for batch in engine.process(messages, int(STARTED * 1e9)):
         rows[batch.target] += len(batch.rows)
         assert not [row for row in batch.rows if None in row]
     assert set(rows) == set(config.sinks)
-    malformed = [message.payload for message in messages if not message.payload.endswith(b"}")]
+    malformed = [message.payload for message in messages if message.payload and not message.payload.endswith(b"}")]
     assert malformed
     assert set(failures) == set(malformed)
     assert rows["alarms"] == rows["alarm_topic"]
     assert rows["meter_readings"] > 1_000
+    assert rows["station_presence"] == 2
 
 
 @pytest.mark.integration
@@ -109,6 +117,8 @@ def test_the_demo_runs_and_ends(tmp_path: Path):
         for table in TABLES:
             [[rows]] = database.execute(f'SELECT count(*) FROM "{table}"')  # noqa: S608
             assert rows > 0, table
+        states = dict(database.execute("SELECT state, count(DISTINCT station) FROM station_presence GROUP BY state"))
+        assert states == {"online": 10, "offline": 10}
         [[odd]] = database.execute("SELECT count(*) FROM meter_readings WHERE kw IS NULL OR measured_at IS NULL")
         assert odd == 0
 
