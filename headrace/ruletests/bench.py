@@ -17,11 +17,13 @@ from core.errors import HeadraceError
 from core.message import SYSTEM_ERRORS, Batch, Message, Publisher, Row, Schema
 from core.metrics import Metrics
 from headrace.deadletters import DeadLetters
+from headrace.ruletests.events import message_of
 from headrace.ruletests.settings import Given, MessageProperties, RuleTest
 from headrace.ruletests.steady import Steady
 from headrace.ruletests.values import Payload
 from rules.compiler import RuleSet
 from rules.runtime import Engine, RuleFailure
+from rules.sources import source_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +97,11 @@ class _Bench:
         for index, step in enumerate(self._test.given):
             self._step = index
             self._pass_time(self._time_of(step, index))
-            if step.topic is not None:
-                if not self._engine.rules_for(step.topic):
+            if step.advance is None:
+                message = _message(step, self._publisher(step), self._clock.now())
+                if not self._engine.rules_for(message.topic):
                     self._result.unread.append(index)
-                self._process([_message(step, self._publisher(step), self._clock.now())])
+                self._process([message])
         return self._result
 
     def _publisher(self, step: Given) -> Publisher:
@@ -154,12 +157,14 @@ class _Bench:
 
     def _failed(self, rule: str, message: Message, error: Exception) -> None:
         stage, code = (error.stage, error.code) if isinstance(error, RuleFailure) else ("", type(error).__name__)
-        topic = "system.errors" if message.topic == SYSTEM_ERRORS else message.topic
+        topic = "system.errors" if message.topic == SYSTEM_ERRORS else source_name(message.topic)
         self._result.failures.append(Failure(rule, stage, code, str(error), topic, self._step))
         self._dead.failed(rule, message, error)
 
 
 def _message(step: Given, publisher: Publisher, now: int) -> Message:
+    if step.event is not None:
+        return message_of(step.event, step.columns, publisher, step.payload.data, step.qos, now)
     return Message(
         topic=step.topic or "",
         payload=step.payload.data,

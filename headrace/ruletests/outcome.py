@@ -121,7 +121,10 @@ def _times(count: int) -> str:
 
 def _hints(file: TestFile, index: int, test: RuleTest, result: Result) -> list[Problem]:
     """What may explain a failure and is none itself: no test has to expect it."""
-    found = [(step, f"no rule reads {test.given[step].topic!r}") for step in result.unread[:MAX_SHOWN]]
+    found = [
+        (step, f"no rule reads {test.given[step].topic or test.given[step].event!r}")
+        for step in result.unread[:MAX_SHOWN]
+    ]
     return [
         Problem(title, file.line("test", index, *(() if step is None else ("given", step))))
         for step, title in [*result.disabled, *found]

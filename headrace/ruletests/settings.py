@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
 from core.errors import TopicError
 from core.settings import Bind, Duration
 from core.topics import validate_name
+from headrace.ruletests.events import check_event
 from headrace.ruletests.values import ExpectedRow, Moment, Payload
 
 DEFAULT_START: Final = Moment.parse("2025-01-01T00:00:00Z")
@@ -36,10 +37,17 @@ class MessageProperties(msgspec.Struct, forbid_unknown_fields=True, kw_only=True
 
 
 class Given(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
-    """One step of a test, in the order of the file: a message (``topic``), or time that passes (``advance``)."""
+    """One step of a test, in the order of the file: a message (``topic``), an event of the broker (``event``), or time
+    that passes (``advance``)."""
 
     topic: str | None = None
     """The topic that a client publishes to."""
+    event: str | None = None
+    """Instead of a message an event, by its name in FROM: ``$events/client/connected``. What is said of a client, and
+    ``payload`` and ``qos``, become columns of it."""
+    columns: dict[str, Any] = {}
+    """Further columns of the event; properties are written like ``properties``. One that every such event has is
+    ``""``, 0, false or empty without it; the others are missing."""
     payload: Payload = Payload(b"")
     """A table, an array, a number or a boolean is sent as JSON, a text as it is, ``{ hex = "..." }`` and
     ``{ base64 = "..." }`` as bytes. Empty without it. JSON with a null is written as a text."""
@@ -61,13 +69,21 @@ class Given(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=Tru
     """Let so much time pass; what the rules have to do in it happens at its own time."""
 
     def __post_init__(self) -> None:
-        if (self.topic is None) is (self.advance is None):
-            raise ValueError("a step has either a `topic` (a message) or an `advance` (time that passes)")
+        if [self.topic, self.event, self.advance].count(None) != 2:
+            raise ValueError("a step has either a `topic` (a message), an `event`, or an `advance` (time that passes)")
+        if self.event is None and self.columns:
+            raise ValueError("`columns` belong to an `event`")
         if self.topic is not None:
             try:
                 validate_name(self.topic)
             except TopicError as error:
                 raise ValueError(str(error)) from None
+            return
+        if self.event is not None:
+            for name, column in (("retain", "flags"), ("properties", "pub_props")):
+                if getattr(self, name) != _DEFAULTS[name]:
+                    raise ValueError(f"`{name}` belongs to a message; of an event it is `columns.{column}`")
+            check_event(self.event, self.columns)
             return
         odd = [name for name in _OF_MESSAGES if getattr(self, name) != _DEFAULTS[name]]
         if odd:
@@ -75,7 +91,7 @@ class Given(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=Tru
 
 
 _DEFAULTS: Final = {field.name: field.default for field in msgspec.structs.fields(Given)}
-_OF_MESSAGES: Final = tuple(name for name in _DEFAULTS if name not in ("topic", "advance"))
+_OF_MESSAGES: Final = tuple(name for name in _DEFAULTS if name not in ("topic", "event", "columns", "advance"))
 
 
 class Expect(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):

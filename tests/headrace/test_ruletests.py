@@ -330,7 +330,10 @@ def test_the_local_zone_is_restored(bench: Bench, monkeypatch: pytest.MonkeyPatc
             '[[test]]\nname = "x"\n[[test.given]]\ntopik = "t"',
             "a.test.toml:4: test[0].given[0].topik: unknown key (did",
         ),
-        ('[[test]]\nname = "x"\n[[test.given]]', "a step has either a `topic` (a message) or an `advance`"),
+        (
+            '[[test]]\nname = "x"\n[[test.given]]',
+            "a step has either a `topic` (a message), an `event`, or an `advance`",
+        ),
         ('[[test]]\nname = "x"\ngiven = [{ topic = "t", advance = "1s" }]', "a.test.toml:3: test[0].given[0]: a step"),
         ('[[test]]\nname = "x"\ngiven = [{ advance = "1s", qos = 1 }]', "`qos` belongs to a message"),
         ('[[test]]\nname = "x"\ngiven = [{ advance = "1 week" }]', "test[0].given[0].advance: expected a text like"),
