@@ -116,7 +116,7 @@ def in_process(cases: Sequence[Case]) -> list[Answer]:
     return answers
 
 
-def read_cases(path: Path) -> list[Case]:
+def read_cases(path: Path, wanted: Sequence[str] = ("id", "kind", "sql", "input", "expected")) -> list[Case]:
     """The cases of a file; SystemExit with a sentence where there are none to read."""
     try:
         lines = path.read_text("utf-8").splitlines()
@@ -124,15 +124,14 @@ def read_cases(path: Path) -> list[Case]:
         raise SystemExit(
             f"no golden cases: {path}: {error.strerror}. Name a file of cases: make golden CASES=path/to/cases.jsonl"
         ) from None
-    return [_case(path, number, line) for number, line in enumerate(lines, 1) if line.strip()]
+    return [_case(path, number, line, wanted) for number, line in enumerate(lines, 1) if line.strip()]
 
 
-def _case(path: Path, number: int, line: str) -> Case:
+def _case(path: Path, number: int, line: str, wanted: Sequence[str]) -> Case:
     try:
         case = json.loads(line)
     except ValueError as error:
         raise SystemExit(f"{path}:{number}: this line is not JSON: {error}") from None
-    wanted = ("id", "kind", "sql", "input", "expected")
     if not isinstance(case, dict) or (missing := [key for key in wanted if key not in case]):
         what = ", ".join(missing) if isinstance(case, dict) else "an object"
         raise SystemExit(f"{path}:{number}: this line is no case: it lacks {what}")

@@ -177,7 +177,9 @@ class Binder(ExpressionBinder):
             message = "system.errors has other columns than topics have"
             self._problems.add("mixed-sources", message, span_of(table), hint="write one rule for each")
             return []
-        topic, self._columns = known
+        topic, columns = known
+        # A message that is given, for eval, need not have what the service always tells.
+        self._columns = columns if self._columns.strict else columns.promising_nothing()
         self._scope = Scope(self._scope.lets, self._columns.specs)
         return [topic]
 

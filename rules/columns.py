@@ -31,6 +31,11 @@ class Columns:
     specs: Mapping[str, ColumnSpec]
     strict: bool
 
+    def promising_nothing(self) -> Columns:
+        """The same columns, any of which may be missing or of another type."""
+        specs = {name: ColumnSpec(Type.ANY, spec.code) for name, spec in self.specs.items()}
+        return Columns(MappingProxyType(specs), self.strict)
+
 
 def peer_host(m: Message) -> Any:
     return m.publisher.peer_host or MISSING

@@ -23,14 +23,14 @@ scalar = CATEGORY.scalar
 MAX_SERIES: Final = 1 << 16
 
 
-def _key(value: Any) -> Hashable:
+def item_key(value: Any) -> Hashable:
     """Equal for items that are equal by value, and only for them."""
     if isinstance(value, bool | Missing) or value is None:
         return ("atom", text_of(value))
     if isinstance(value, list):
-        return ("array", tuple(map(_key, value)))
+        return ("array", tuple(map(item_key, value)))
     if isinstance(value, dict):
-        return ("map", frozenset((key, _key(item)) for key, item in value.items()))
+        return ("map", frozenset((key, item_key(item)) for key, item in value.items()))
     if isinstance(value, str):
         return ("text", value.encode(errors="surrogatepass"))
     if isinstance(value, Decimal) and not value.is_finite():
@@ -57,8 +57,8 @@ def array_length(array: Array) -> int:
 @scalar(Type.BOOLEAN, ("array_contains([1, 'a'], 'a')", True), ("array_contains([1], 1.0)", True), propagate=True)
 def array_contains(array: Array, item: Anything) -> bool:
     """True where an item equals `item`."""
-    wanted = _key(item)
-    return any(_key(other) == wanted for other in array)
+    wanted = item_key(item)
+    return any(item_key(other) == wanted for other in array)
 
 
 @scalar(
@@ -69,8 +69,8 @@ def array_contains(array: Array, item: Anything) -> bool:
 )
 def array_position(array: Array, item: Anything) -> int | None:
     """The position of the first item that equals `item`; null where there is none."""
-    wanted = _key(item)
-    return next((position for position, other in enumerate(array, 1) if _key(other) == wanted), None)
+    wanted = item_key(item)
+    return next((position for position, other in enumerate(array, 1) if item_key(other) == wanted), None)
 
 
 @scalar(Type.ARRAY, ("array_distinct([1, 2, 1, 'a'])", [1, 2, "a"]), propagate=True)
@@ -78,7 +78,7 @@ def array_distinct(array: Array) -> list[Any]:
     """Each item once, where it first stands."""
     found: dict[Hashable, Any] = {}
     for item in array:
-        found.setdefault(_key(item), item)
+        found.setdefault(item_key(item), item)
     return list(found.values())
 
 
@@ -152,8 +152,8 @@ def array_prepend(item: Anything, array: Array) -> list[Any]:
 @scalar(Type.ARRAY, ("array_remove([1, 2, 1], 1)", [2]), propagate=True)
 def array_remove(array: Array, item: Anything) -> list[Any]:
     """The array without all items that equal `item`."""
-    wanted = _key(item)
-    return [other for other in array if _key(other) != wanted]
+    wanted = item_key(item)
+    return [other for other in array if item_key(other) != wanted]
 
 
 @scalar(Type.ARRAY, ("array_flatten([[1], [2, [3]], 4])", [1, 2, [3], 4]), propagate=True)

@@ -221,3 +221,9 @@ def test_nested_calls_are_read_once() -> None:
     for name in ("trim", "substring"):
         sql = f"SELECT {name}({'trim(' * 25}'a'{')' * 25}{', 1' * (name == 'substring')}) AS x FROM t"
         assert evaluate(sql, {}) == [{"x": "a"}]
+
+
+def test_eval_takes_messages_without_the_columns_of_system_errors() -> None:
+    assert evaluate("SELECT kind FROM system.errors WHERE kind > 'rejected'", {"topic": "t"}) == []
+    with pytest.raises(EvalError, match="unknown-column"):
+        evaluate("SELECT nope FROM system.errors", {"topic": "t"})
