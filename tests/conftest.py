@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any, TypeVar
 
 import hypothesis
 import pytest
 
 from tests.servers import Influxdb, Kafka, Mariadb, Mosquitto, Postgresql, Server, VictoriaMetrics
-from tests.servers.base import ABSENT
+from tests.servers.base import ABSENT, own_folder
 
 pytest.register_assert_rewrite("headrace.testing")
 hypothesis.settings.register_profile("headrace", deadline=None)  # no test asserts a time
@@ -22,8 +21,8 @@ Kind = TypeVar("Kind", bound=Server)
 
 def _session(kind: type[Kind]) -> Any:
     @pytest.fixture(scope="session", name=kind.__name__.lower())
-    def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kind]:
-        with kind(tmp_path_factory.mktemp(kind.__name__.lower())) as running:
+    def server() -> Iterator[Kind]:
+        with own_folder(kind.__name__.lower()) as folder, kind(folder) as running:
             yield running
 
     return server
@@ -38,13 +37,12 @@ mosquitto = _session(Mosquitto)
 
 
 @pytest.fixture
-def own_server(tmp_path: Path) -> Iterator[Callable[..., Any]]:
+def own_server() -> Iterator[Callable[..., Any]]:
     """``own_server(Kind, ...)`` starts a server for this test alone, which may stop and kill it."""
     with ExitStack() as running:
 
         def start(kind: type[Kind], *arguments: Any, **options: Any) -> Kind:
-            folder = tmp_path / kind.__name__.lower()
-            folder.mkdir()
+            folder = running.enter_context(own_folder(kind.__name__.lower()))
             return running.enter_context(kind(folder, *arguments, **options))  # type: ignore[no-any-return]
 
         yield start

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 import pytest
 
 START_SECONDS = 120
+_FIRST_PORT: Final = 15_000
 ABSENT: set[str] = set()
 """What was asked for and is not installed, one line each; ``tests/conftest.py`` reports it."""
 
@@ -29,9 +32,29 @@ def cache() -> Path:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that the system gives to no client: one of those would be taken while its server is away."""
+    while True:
+        port = random.randrange(_FIRST_PORT, _first_of_clients())  # noqa: S311 - no secret
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+
+
+def _first_of_clients() -> int:
+    try:
+        return int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    except (OSError, ValueError):
+        return 32_768
+
+
+@contextlib.contextmanager
+def own_folder(name: str) -> Iterator[Path]:
+    """A folder that servers which do not run as root can reach: pytest closes its own to all others at every start."""
+    with tempfile.TemporaryDirectory(prefix="headrace-", ignore_cleanup_errors=True) as text:
+        folder = Path(text)
+        folder.chmod(0o711)
+        (folder / name).mkdir()
+        yield folder / name
 
 
 def absent(name: str) -> None:
@@ -81,8 +104,6 @@ class Server:
         if self.user is None or os.getuid() != 0:
             return []
         shutil.chown(self.folder, self.user)
-        for parent in self.folder.parents[:3]:  # pytest's own folders are private
-            parent.chmod(parent.stat().st_mode | 0o011)
         return ["setpriv", f"--reuid={self.user}", "--clear-groups"]
 
     @property
