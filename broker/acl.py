@@ -47,15 +47,14 @@ CACHE: Final = "cache"
 
 
 class Who(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
-    """Whom a rule is about: every key that is given must hold, of a list any one.
-
-    ``*`` in ``username`` and ``clientid`` stands for any characters (``"*"`` alone: any name, but there must be one);
-    ``peerhost`` is an address, a network (``10.0.0.0/8``) or a text with ``*``.
-    """
+    """Whom a rule is about: every key that is given must hold, of a list any one."""
 
     username: Names | None = None
+    """One or several, with ``*`` for any characters; ``"*"`` alone: any name, but there must be one."""
     clientid: Names | None = None
+    """Likewise. Clients choose it themselves: it proves nothing."""
     peerhost: Names | None = None
+    """An address, a network (``10.0.0.0/8``) or a text with ``*``."""
 
     def __post_init__(self) -> None:
         given = [value for value in (self.username, self.clientid, self.peerhost) if value is not None]
@@ -75,9 +74,13 @@ class AclRule(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=T
     """
 
     topics: list[str]
+    """Topic filters; ``${username}`` and ``${clientid}`` stand for the client's own."""
     allow: list[Action] | None = None
+    """The actions that this entry allows."""
     deny: list[Action] | None = None
+    """The actions that it forbids."""
     who: Who | None = None
+    """Whom it is about; without it everyone."""
 
     def __post_init__(self) -> None:
         if (self.allow is None) == (self.deny is None):

@@ -61,10 +61,12 @@ class PasswordFile(AuthProvider):
     """Knows the users of one file: ALLOW with the right password, DENY with a wrong one, else ABSTAIN."""
 
     class Config(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-        """``path`` is the file, ``threads`` how many passwords are checked at once (0: one per core)."""
+        """One file."""
 
         path: str
+        """Made and changed by ``headrace users``; read again when it has changed."""
         threads: int = 0
+        """Passwords checked at a time: argon2 is slow on purpose. 0: one per core."""
 
         def __post_init__(self) -> None:
             if not self.path:

@@ -38,13 +38,16 @@ class Basic(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=Tru
     """User and password go with every request: use it with https."""
 
     user: str
+    """As the service knows it."""
     password: Secret
+    """``{ env = "NAME" }`` or ``{ file = "path" }``."""
 
 
 class Bearer(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True, tag_field="type", tag="bearer"):
     """A token that does not change."""
 
     token: Secret
+    """``{ env = "NAME" }`` or ``{ file = "path" }``."""
 
 
 class Oauth2(ClientCredentials, frozen=True, tag_field="type", tag="oauth2"):
@@ -69,6 +72,7 @@ class HttpConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     timeout: Duration = Duration(10 * SECOND)
     """How long a whole request may take."""
     max_connections: Annotated[int, msgspec.Meta(ge=1)] = 16
+    """Connections open at a time; further requests wait."""
     check_path: str | None = None
     """After ``base_url``: a GET of it must succeed before rows are sent. Without it any answer is a good sign."""
     private_addresses: Literal["auto", "allow", "refuse"] = "auto"

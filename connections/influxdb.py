@@ -43,6 +43,7 @@ class InfluxdbConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     user: str | None = None
     """With v1, and with v2 for InfluxDB 1.8."""
     password: Secret | None = None
+    """``{ env = "NAME" }`` or ``{ file = "path" }``."""
     tls: bool | TlsSettings = False
     """Only what differs from the system's authorities: an ``https`` URL is enough."""
     gzip: bool = False
@@ -50,6 +51,7 @@ class InfluxdbConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     timeout: Duration = Duration(30 * SECOND)
     """How long a whole request may take."""
     max_connections: Annotated[int, msgspec.Meta(ge=1)] = 4
+    """Connections open at a time; further requests wait."""
 
 
 class _Api(NamedTuple):

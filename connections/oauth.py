@@ -36,8 +36,11 @@ class ClientCredentials(msgspec.Struct, forbid_unknown_fields=True, kw_only=True
     token_url: str
     """The token endpoint, ``https://...``."""
     client_id: str
+    """As the authorization server knows it."""
     client_secret: Secret
+    """``{ env = "NAME" }`` or ``{ file = "path" }``."""
     scope: str | None = None
+    """What the token shall be good for, where the authorization server wants to know."""
     audience: str | None = None
     """Sent along where the authorization server wants it."""
 

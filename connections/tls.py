@@ -25,6 +25,7 @@ class TlsSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, froz
     key: str | None = None
     """PEM file of its private key; needed where ``cert`` does not hold it."""
     key_password: Secret | None = None
+    """Of ``key``, where that is encrypted."""
     verify: bool = True
     """false accepts any certificate: for tests only, anybody in between can read along."""
     check_hostname: bool = True

@@ -168,10 +168,10 @@ def _columns(letter: DeadLetter) -> dict[str, Any]:
     """The columns of ``system.errors`` (``rules.columns.ERROR_COLUMNS``)."""
     return {
         "kind": letter.kind,
-        "sink": MISSING if letter.sink is None else letter.sink,
+        "sink": letter.sink,
         "rule": letter.rule,
         "reason": letter.reason,
-        "row": MISSING if letter.row is None else letter.row,
+        "row": letter.row,
     }
 
 

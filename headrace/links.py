@@ -68,6 +68,7 @@ class Link:
     last_error: str | None = None
     reconnects: int = 0
     failures: int = 0
+    failed_at: int = 0
     watch: asyncio.Task[None] | None = field(default=None, repr=False)
 
     def enter(self, state: LinkState, now: int) -> None:
@@ -139,6 +140,13 @@ class Links:
             lambda: [(labels, link.failures) for labels, link in self._labelled()],
             _LABELS,
         )
+        metrics.read(
+            "headrace_connection_last_error_timestamp_seconds",
+            "When a health check last failed, 0 where none has.",
+            "gauge",
+            lambda: [(labels, link.failed_at / SECOND) for labels, link in self._labelled()],
+            _LABELS,
+        )
 
     def _labelled(self) -> Iterable[tuple[tuple[str, str], Link]]:
         return [((name, link.spec.connection.type), link) for name, link in self.current.items()]
@@ -194,6 +202,7 @@ class Links:
 
     def _lost(self, link: Link, reason: str) -> None:
         link.failures += 1
+        link.failed_at = self._clock.now()
         link.last_error = reason
         if link.state != "down":
             link.enter("down", self._clock.now())

@@ -55,7 +55,7 @@ _OURS: Final = ("broker", "connections", "gateways", "sinks")
 _METRICS_INTRO: Final = (
     "`GET /metrics` of the admin server answers in Prometheus's text format. Counters only grow and start at 0 with "
     "the process. Beside these there are the usual `process_*` metrics of the operating system. Per sink, at any "
-    "moment: rows_in = delivered + rejected + dropped + queued + in_flight."
+    "moment: rows_in = delivered + rejected + dropped + diverted + queued + in_flight."
 )
 _CLI_INTRO: Final = (
     "`headrace [--debug] COMMAND ...`, also as `python -m headrace`. Exit status: 0 done, 1 something is wrong (the "
@@ -99,7 +99,10 @@ def config_page() -> str:
         lines += _section(f'`[sources.<name>]` with `type = "{name}"`', source.Config, intro=_class_summary(source))
     classes = {name: sinks.load(name) for name in _built_in(sinks)}
     lines += _section("`[sinks.<name>]`", SinkChoice)
-    lines.append("Every sink also takes three tables that say how its rows are batched, buffered and tried again:")
+    lines.append(
+        "Every sink also takes tables that say how its rows are batched, buffered and tried again, at which rate, and "
+        "where they go while it is out of reach ([delivery](../concepts/delivery.md)):"
+    )
     for key, struct in described.subtables(DeliverySettings):
         lines += _section(f"`{key}`", struct, level=3)
     for name, sink in classes.items():

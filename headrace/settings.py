@@ -127,7 +127,7 @@ class SourceChoice(msgspec.Struct, kw_only=True, frozen=True):
 
 
 class SinkChoice(msgspec.Struct, kw_only=True, frozen=True):
-    """One destination. Other keys: those of its type, and ``batch``, ``buffer``, ``retry``."""
+    """One destination. Other keys: those of its type, and the tables below."""
 
     type: str | None = None
     """The sink's type; may be left out where ``connection`` says it."""

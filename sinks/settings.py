@@ -36,7 +36,9 @@ class BufferSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, f
     """What waits in memory for this sink, rows in flight included."""
 
     max_rows: Positive = 1_000_000
+    """Full when so many rows wait, or so many bytes."""
     max_bytes: Size = Size(256 << 20)
+    """Estimated from samples, as the rows are in memory."""
     when_full: WhenFull = "block"
     """``block`` pauses the sources, ``drop_new`` and ``drop_oldest`` lose rows and count them."""
 
@@ -45,6 +47,7 @@ class RetrySettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, fr
     """How an unavailable destination is tried again: after a random pause of 0 to ``initial`` * 2^n."""
 
     initial: Duration = Duration(100 * MILLISECOND)
+    """Where that range begins."""
     max_delay: Duration = Duration(30 * SECOND)
     """The upper bound of that range; a longer pause asked for by the far side is honoured."""
     max_elapsed: Duration | None = None

@@ -21,7 +21,9 @@ class _Password(
     msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True, tag_field="mechanism", tag="PLAIN"
 ):
     username: str
+    """As the brokers know it."""
     password: Secret
+    """``{ env = "NAME" }`` or ``{ file = "path" }``."""
 
 
 class Plain(_Password, frozen=True, tag="PLAIN"):
@@ -48,7 +50,9 @@ class KafkaConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     driver: DriverName = "auto"
     """``auto`` takes confluent where it is installed (``pip install 'headrace[kafka]'``), else kafka-python."""
     client_id: str = "headrace"
+    """What brokers call us in their logs, metrics and quotas; also the beginning of a transactional id."""
     tls: bool | TlsSettings = False
+    """``true`` trusts the authorities of the system; a table says more."""
     sasl: Plain | Scram256 | Scram512 | OauthBearer | None = None
     """``{ mechanism = "SCRAM-SHA-512", username = "...", password = { env = "..." } }``."""
     request_timeout: Duration = Duration(10 * SECOND)
@@ -81,6 +85,7 @@ class ProducerSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True,
     idempotence: bool = True
     """A repetition after a lost answer does not double a record, and order is kept; needs ``acks = "all"``."""
     compression: Compression = "none"
+    """Of the batches on the wire and on the brokers' disks. kafka-python needs the package of that name."""
     max_message: int = 1_000_000
     """Larger records (bytes, before compression) are rejected without asking; the broker has a limit of its own."""
     delivery_timeout: Duration | None = None

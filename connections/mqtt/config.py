@@ -26,6 +26,7 @@ class MqttConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     user: str | None = None
     """Without it we connect anonymously, or as whom our certificate says."""
     password: Secret | None = None
+    """``{ env = "NAME" }`` or ``{ file = "path" }``."""
     tls: bool | TlsSettings = False
     """true trusts the system's authorities; a table names others, or our own certificate."""
     keepalive: Duration = Duration(30 * SECOND)

@@ -16,6 +16,7 @@ class Config(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=Tr
     """Below the connection's ``base_url``, or a whole address. What rows put into it is percent-encoded, but for a
     placeholder that it begins with where there is no ``base_url``: ``${callback}``."""
     method: Literal["POST", "PUT", "PATCH", "DELETE", "GET"] = "POST"
+    """Of the requests."""
     send: Literal["row", "json_array", "ndjson"] = "row"
     """A request per row, or one for all rows of a batch that have the same address and headers."""
     body: str | None = None

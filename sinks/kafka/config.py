@@ -15,6 +15,7 @@ class CreateTopic(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, froz
     """How a topic that is not there is made."""
 
     partitions: Positive = 1
+    """More of them let more consumers work side by side; one keeps the order of all rows."""
     replication: Positive = 1
     """How many brokers keep a copy."""
     config: dict[str, str] = {}
@@ -25,6 +26,7 @@ class Config(ProducerSettings, forbid_unknown_fields=True, kw_only=True, frozen=
     """Texts take ``${column}`` and ``${column.key}``; one that is a single placeholder gives null for a null value."""
 
     topic: str
+    """``meter`` or ``meter-${region}``. Rows whose text is no name of a topic are rejected."""
     key: str | None = None
     """Records of equal keys keep their order; without one they are spread over the partitions."""
     value: str | None = None

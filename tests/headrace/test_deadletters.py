@@ -142,7 +142,7 @@ def test_rules_read_what_other_rules_fail_on() -> None:
     rig.turn()
     [found] = made.process(rig.appended, 0)
     [(kind, sink, rule, reason, topic, text)] = found.rows
-    assert (kind, sink, rule, topic, text) == ("rule_failed", MISSING, "a.b", "t", "no json")
+    assert (kind, sink, rule, topic, text) == ("rule_failed", None, "a.b", "t", "no json")
     assert reason
     assert rig.letters.page()[0]["rule"] == "a.b"
 

@@ -18,6 +18,10 @@ def test_every_setting_command_and_metric_is_there() -> None:
         assert f"`{name}`" in metrics
 
 
+def test_every_setting_says_what_it_means() -> None:
+    assert [line for line in PAGES["config.md"]().splitlines() if line.endswith("|  |")] == []
+
+
 def test_every_event_is_there_with_its_columns() -> None:
     page = PAGES["events.md"]()
     for event in EVENTS:
