@@ -105,7 +105,7 @@ def check_source(rule: CompiledRule) -> None:
         "fail",
         "NAME",
         "NODE",
-        *rule.program.constants,
+        *rule.parts[0].program.constants,
         *program._NAMESPACE,
         *helpers(DEFAULT, 1, unnests=True),
         *program._BUILTINS,
@@ -160,7 +160,7 @@ def test_hostile_names_are_found_in_payloads(text: str) -> None:
 
 def test_generated_code_has_these_builtins_and_no_others() -> None:
     [rule] = compile_rules([RuleSource("x.sql", 'INSERT INTO o SELECT payload.a AS a FROM "t"')]).rules
-    namespace: dict[str, Any] = rule.program.instantiate("node").__globals__  # type: ignore[attr-defined]
+    namespace: dict[str, Any] = rule.parts[0].program.instantiate("node").__globals__  # type: ignore[attr-defined]
     assert set(namespace["__builtins__"]) == {
         *("bool", "int", "float", "str", "bytes", "list", "dict", "Exception", "len", "type"),
     }
@@ -183,6 +183,6 @@ def test_generated_code_has_these_builtins_and_no_others() -> None:
 
 def test_rules_cannot_change_one_another() -> None:
     sources = [RuleSource("x.sql", f'INSERT INTO o SELECT payload.a AS "{key}" FROM "t"') for key in ("one", "two")]
-    one, two = (rule.program.instantiate("node").__globals__ for rule in compile_rules(sources).rules)  # type: ignore[attr-defined]
+    one, two = (rule.parts[0].program.instantiate("node").__globals__ for rule in compile_rules(sources).rules)  # type: ignore[attr-defined]
     assert one is not two
     assert one["__builtins__"] is not two["__builtins__"]
