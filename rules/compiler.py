@@ -174,7 +174,10 @@ class _Compiler:
                 path=problems.source.path,
                 line=statement.line,
                 sql=statement.text,
-                parts=tuple(compile_part(name, targets, part) for part in self._by_kind(query_tree, query, problems)),
+                parts=tuple(
+                    compile_part(name, targets, part, number)
+                    for number, part in enumerate(self._by_kind(query_tree, query, problems), 1)
+                ),
             )
         except (RecursionError, MemoryError, SyntaxError):
             problems.add("too-complex", "this statement is too complex", statement.span)
@@ -223,9 +226,9 @@ class _Compiler:
         self._places.setdefault(name, f"{problems.source.path}:{statement.line}")
 
 
-def compile_part(name: str, targets: tuple[str, ...], query: Query) -> Part:
-    """What runs for a bound query without errors."""
-    return Part(query.filters, plan(name, targets, query), generate(name, query))
+def compile_part(name: str, targets: tuple[str, ...], query: Query, number: int = 1) -> Part:
+    """What runs for a bound query without errors, part ``number`` of its rule."""
+    return Part(query.filters, plan(name, targets, query), generate(name, query, number))
 
 
 def _selects_all(tree: exp.Expr) -> bool:

@@ -101,8 +101,8 @@ class Program:
         return found
 
 
-def generate(name: str, query: Query) -> Program:
-    """The program of a bound query without errors.
+def generate(name: str, query: Query, part: int = 1) -> Program:
+    """The program of a bound query without errors, or of one of several parts of it.
 
     RecursionError, MemoryError or SyntaxError where Python cannot take it: the query is too complex.
     """
@@ -122,7 +122,8 @@ def generate(name: str, query: Query) -> Program:
     header = [f"# {name!a}"]
     header += [f"# {key} = {label}" for key, label in out.labels.items()]
     source = "\n".join([*header, *out.lines, ""])
-    filename = f"<rule {ascii(name)[1:-1]}>"  # Python takes no NUL and no half of a character here
+    place = "" if part == 1 else f", part {part}"
+    filename = f"<rule {ascii(name)[1:-1]}{place}>"  # Python takes no NUL and no half of a character here
     code = compile(source, filename, "exec", dont_inherit=True)
     linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
     stages = tuple((len(header) + line + 1, stage) for line, stage in marks)

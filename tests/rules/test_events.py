@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import linecache
 from typing import Any
 
 import pytest
@@ -282,6 +283,18 @@ def test_types_of_several_kinds() -> None:
     assert specs["timestamp"].always
     assert not specs["topic"].always
     assert not specs["keepalive"].always
+
+
+def test_the_code_of_each_part_shows_in_tracebacks() -> None:
+    sql = (
+        'CREATE RULE "two parts" AS INSERT INTO out SELECT *, timestamp div qos AS x FROM "t", "$events/message/acked"'
+    )
+    [rule] = compile_rules([RuleSource("r.sql", sql)]).rules
+    names = [part.program.code.co_filename for part in rule.parts]
+    assert names == ["<rule two parts>", "<rule two parts, part 2>"]
+    assert [linecache.getlines(name) for name in names] == [
+        part.program.source.splitlines(keepends=True) for part in rule.parts
+    ]
 
 
 # The loop guard.
