@@ -8,6 +8,8 @@ whoever stores a table; reading and writing files is not done here.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from decimal import Decimal
+from math import isnan
 from typing import Any, Final, NamedTuple
 
 from core.message import MISSING, Missing
@@ -25,9 +27,11 @@ class _Entry(NamedTuple):
 
 
 def _identity(key: Any) -> Any:
-    """Keys are the same where they are the same term: 1 is neither 1.0 nor true."""
+    """Keys are the same where they are the same term: 1 is neither 1.0 nor true. Refusal for what equals nothing."""
     if isinstance(key, str):
         return key
+    if (isinstance(key, float) and isnan(key)) or (isinstance(key, Decimal) and key.is_nan()):
+        raise Refusal("a key that is not a number would never be found again")
     if isinstance(key, list | dict):
         return "json", json_text(key)
     return type(key).__name__, key

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -128,3 +129,13 @@ def test_tables_of_connections_are_bounded() -> None:
 def test_the_plan_shows_where_state_is_used() -> None:
     [rule] = compile_rules([RuleSource("r.sql", RULES)], functions=functions_for(Host())).rules
     assert "proc_dict_get(publisher, 'n')" in rule.explain()
+
+
+@pytest.mark.parametrize("key", [float("nan"), Decimal("NaN"), Decimal("sNaN")])
+def test_what_equals_nothing_is_no_key(key: float | Decimal) -> None:
+    table = Table("t", 10, 10_000)
+    with pytest.raises(Refusal, match="not a number"):
+        table.put(key, 1)
+    with pytest.raises(Refusal, match="not a number"):
+        table.get(key)
+    assert len(table) == 0
