@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from core.errors import HeadraceError, PayloadError
 from core.instants import rfc3339
-from core.message import MISSING, Message, Publisher, Row, Schema, Type
+from core.message import MISSING, Batch, Message, Publisher, Row, Schema, Type
 from core.metrics import Metrics
 from rules.bind import Binder
 from rules.columns import Columns, given_columns
@@ -78,7 +78,8 @@ def evaluate(
         message.document = payload
     failures: list[Exception] = []
     hooks = Hooks(on_error=lambda _rule, _message, error: failures.append(error))
-    batches = LoadedRule(rule, 0, _NAME, Metrics(), hooks).process([message], 0)
+    batches: list[Batch] = []
+    LoadedRule(rule, 0, _NAME, Metrics(), hooks).process([message], 0, batches)
     if failures:
         failure = failures[0]
         if not isinstance(failure, RuleFailure):
