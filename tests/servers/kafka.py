@@ -79,14 +79,22 @@ appender.c.layout.pattern = [%d] %p %m (%c)%n
 
 
 class Kafka(Server):
-    """``ca``, ``client_cert`` and ``client_key`` are PEM files for TLS; ``lines`` are added to the settings."""
+    """``ca``, ``client_cert`` and ``client_key`` are PEM files for TLS; ``lines`` are added to the settings.
+
+    One that ``joins`` another is the second broker of its cluster, number 2; the first goes on without it.
+    """
 
     name = "Kafka"
 
-    def __init__(self, folder: Path, *lines: str) -> None:
+    def __init__(self, folder: Path, *lines: str, joins: Kafka | None = None) -> None:
         super().__init__(folder)
         self._lines = lines
         self._ports = {name: free_port() for name in _LISTENERS} | {"PLAINTEXT": self.port}
+        self._controller = self._ports["CONTROLLER"]
+        if joins is not None:
+            self._controller = joins._controller
+            del self._ports["CONTROLLER"]
+            self._lines = ("process.roles=broker", "node.id=2", *lines)
         self.ca = folder / "ca.pem"
         self.client_cert = folder / "client.pem"
         self.client_key = folder / "client.key"
@@ -137,7 +145,7 @@ class Kafka(Server):
             f"ssl.truststore.location={self.ca}",
             f"listeners={','.join(f'{name}://127.0.0.1:{port}' for name, port in self._ports.items())}",
             f"listener.security.protocol.map={','.join(':'.join(pair) for pair in _LISTENERS.items())}",
-            f"controller.quorum.voters=1@127.0.0.1:{self._ports['CONTROLLER']}",
+            f"controller.quorum.voters=1@127.0.0.1:{self._controller}",
             *_logins(),
             *self._lines,
         ]

@@ -19,6 +19,9 @@ pytestmark = pytest.mark.integration
 pytest.importorskip("confluent_kafka", reason="confluent-kafka is not installed (pip install 'headrace[kafka]')")
 pytest.importorskip("kafka", reason="kafka-python is not installed (pip install 'headrace[kafka-python]')")
 
+from confluent_kafka.admin import AdminClient  # noqa: E402
+from confluent_kafka.cimpl import NewTopic  # noqa: E402
+
 from tests.sinks.kafka_parts import DRIVERS, batch, consume, deliver, ids, make, new_topic  # noqa: E402
 
 
@@ -55,6 +58,27 @@ async def test_nothing_is_lost_doubled_or_out_of_order_while_the_broker_comes_an
     for message in consume(server.bootstrap, name):
         by_key.setdefault(message.key(), []).append(msgspec.json.decode(message.value())["id"])
     assert sorted(itertools.chain(*by_key.values())) == list(range(3_000))
+    assert all(found == sorted(found) for found in by_key.values())
+
+
+async def test_leaders_that_change(own_server: Callable[..., Kafka], driver: str) -> None:
+    first = own_server(Kafka)
+    second = own_server(Kafka, joins=first)
+    replicas = [[2, 1], [1, 2], [2, 1]]  # the first of each leads
+    admin = AdminClient({"bootstrap.servers": first.bootstrap})
+    [made] = admin.create_topics([NewTopic("moving", 3, replica_assignment=replicas)]).values()
+    made.result(30)
+    rows = [(number, f"cp{number % 7}") for number in range(2_000)]
+
+    def disturb(number: int) -> None:
+        steps: dict[int, Callable[[], None]] = {8: second.kill, 20: second.start, 28: second.stop, 36: second.start}
+        steps.get(number, lambda: None)()
+
+    await deliver(make(first.bootstrap, driver, topic="moving", key="${value}"), rows, disturb)
+    by_key: dict[bytes, list[int]] = {}
+    for message in consume(first.bootstrap, "moving"):
+        by_key.setdefault(message.key(), []).append(msgspec.json.decode(message.value())["id"])
+    assert sorted(itertools.chain(*by_key.values())) == list(range(2_000))
     assert all(found == sorted(found) for found in by_key.values())
 
 
