@@ -7,6 +7,7 @@ while the driver goes on trying. With a transactional id a batch is a transactio
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Collection
 from typing import Final
@@ -28,6 +29,8 @@ from core.errors import Rejected, SinkError, Unavailable
 from core.message import Batch, Schema
 from sinks.kafka.config import Config
 from sinks.kafka.encode import Encode, Encoder, encoded
+
+_log = logging.getLogger("headrace.sinks")
 
 _MAX_SCHEMAS: Final = 256
 _LOOK: Final = 0.2
@@ -92,12 +95,15 @@ class Writer:
         admin = self._connection.admin()
         try:
             admin.describe()
-            # A cluster may make topics by itself: only a check insists on a topic that nobody wants to make here.
-            if topic is not None and (wanted or not make) and admin.absent([topic]):
-                if wanted is None:
-                    raise problem(Failure(UNKNOWN_TOPIC, ""), topic)
+            if topic is None or not admin.absent([topic]):
+                return
+            if wanted is not None:
                 if make:
                     self._make(admin, [topic])
+            elif make:  # the cluster may make topics by itself
+                _log.warning("topic %s does not exist: its rows wait until somebody makes it", topic)
+            else:
+                raise problem(Failure(UNKNOWN_TOPIC, ""), topic)
         finally:
             admin.close()
 

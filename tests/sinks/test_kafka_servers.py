@@ -151,12 +151,16 @@ async def test_a_topic_is_made_when_that_is_wanted(kafka: Kafka, driver: str) ->
     assert ids(consume(kafka.bootstrap, name + "-7")) == [7]
 
 
-async def test_a_topic_that_is_not_there_is_unavailable(kafka: Kafka, driver: str) -> None:
-    sink = make(kafka.bootstrap, driver, {"request_timeout": "2s"}, topic=f"absent-{next(numbers)}")
+async def test_a_topic_that_is_not_there_is_unavailable(
+    kafka: Kafka, driver: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    name = f"absent-{next(numbers)}"
+    sink = make(kafka.bootstrap, driver, {"request_timeout": "2s"}, topic=name)
     with pytest.raises(Unavailable, match="it does not exist; make it, or set create_topic"):
         await sink.check()
     with pytest.raises(Unavailable, match="it does not exist; make it, or set create_topic"):
         await write(sink, batch((1, "a")))
+    assert f"topic {name} does not exist: its rows wait" in caplog.text
 
 
 async def test_what_the_broker_never_takes_is_rejected_alone(kafka: Kafka, driver: str) -> None:
