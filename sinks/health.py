@@ -1,7 +1,8 @@
 """Where one sink stands: its state and last error, when to try again, how much to send at a time.
 
 Pure: told about successes and failures, it answers with pauses and a window. Logs once when an outage begins and
-once when it ends, never per attempt.
+once when it ends, never per attempt, and of a destination that comes and goes all the time no more than that in ten
+seconds: what lasts is told late rather than never.
 """
 
 from __future__ import annotations
@@ -9,13 +10,16 @@ from __future__ import annotations
 import enum
 import logging
 from collections.abc import Callable
+from typing import Final
 
-from core.clock import Clock
+from core.clock import SECOND, Clock
 from core.errors import SinkError, Throttled, Unavailable
 from sinks.backoff import Backoff
 from sinks.settings import RetrySettings
 
 _log = logging.getLogger("headrace.sinks")
+
+_QUIET: Final = 10 * SECOND
 
 
 class State(enum.Enum):
@@ -48,6 +52,9 @@ class Health:
         self._clock = clock
         self._streak = 0
         self._backoff = Backoff(settings, uniform)
+        self._told = False  # whether the present outage stands in the log
+        self._told_at: int | None = None
+        self._untold = 0
 
     def continues(self, other: Health) -> None:
         """Count on from where ``other`` has got to."""
@@ -65,9 +72,15 @@ class Health:
         self.failed_at = self._clock.now()
         if self.last_error is None:
             self.outages += 1
+            self._told = False
+            self._untold += 1
+        if not self._told and (self._told_at is None or self.failed_at - self._told_at >= _QUIET):
+            self._told, self._told_at = True, self.failed_at
+            more = f" ({self._untold - 1} more outages since the last line)" if self._untold > 1 else ""
+            self._untold = 0
             # What no sink should raise is a defect of it, and of use only with its place.
             defect = None if isinstance(error, SinkError | TimeoutError | OSError) else error
-            _log.warning("sink %s is unavailable and is tried again: %s", self._name, text, exc_info=defect)
+            _log.warning("sink %s is unavailable and is tried again: %s%s", self._name, text, more, exc_info=defect)
         self.enter(state)
         self.last_error = text
         self._backoff.fail()
@@ -78,7 +91,7 @@ class Health:
 
     def succeeded(self) -> None:
         """Note that the far side answered."""
-        if self.last_error is not None:
+        if self.last_error is not None and self._told:
             _log.info("sink %s is available again after %d failed attempts", self._name, self._backoff.failures)
         self.enter(State.CONNECTED)
         self.last_error = None

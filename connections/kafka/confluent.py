@@ -7,6 +7,7 @@ an empty queue means that all others were acknowledged.
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import logging
 import time
 from collections.abc import Collection, Mapping, Sequence
@@ -212,7 +213,7 @@ class ConfluentProducer(Producer):
         try:
             left: int = self._producer.flush(seconds)
         except ck.KafkaException as error:
-            raise ProducerLost(_failure(error.args[0]).reason) from None
+            raise ProducerLost(str(_sink_error(error))) from None
         return left == 0
 
     def failures(self) -> dict[int, Failure]:
@@ -256,8 +257,9 @@ class ConfluentProducer(Producer):
         """The driver's own would wait for brokers. What holds on to us must not hold on to it: it would go on trying,
         and one of a transaction would shut its successor out."""
         producer, self._producer = self._producer, None
-        producer.purge()
-        producer.flush(1.0)
+        with contextlib.suppress(ck.KafkaException):  # it says again what it has met
+            producer.purge()
+            producer.flush(1.0)
 
 
 class ConfluentAdmin(Admin):

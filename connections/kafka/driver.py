@@ -124,6 +124,7 @@ _AUTHORIZATION: Final = {
     31: ("cluster", "IDEMPOTENT_WRITE on it, or idempotence = false, and CREATE with create_topic"),
     53: ("transactional id", "WRITE and DESCRIBE on it"),
 }
+_FENCED: Final = frozenset({90, 47, -144})
 _THROTTLED: Final = frozenset({89})  # THROTTLING_QUOTA_EXCEEDED
 
 
@@ -141,6 +142,10 @@ def problem(failure: Failure, topic: str = "") -> SinkError:
     if failure.code in _AUTHORIZATION:
         what, needs = _AUTHORIZATION[failure.code]
         return Unavailable(f"{where}not authorized for the {what}: {failure.reason}; the user needs {needs}")
+    if failure.code in _FENCED:
+        return Unavailable(
+            f"another producer has taken over its transactional_id; each sink needs one: {failure.reason}"
+        )
     if failure.code in _THROTTLED:
         return Throttled(f"{where}{failure.reason}")
     if failure.code in _REJECTED:

@@ -300,3 +300,28 @@ async def test_outages_are_counted_and_defects_have_their_place(caplog: pytest.L
         assert values["headrace_sink_last_error_timestamp_seconds"] == [1_001]
         await rig.timers.advance(2)
         await rig.fake.answer(None)
+
+
+async def test_a_destination_that_comes_and_goes_does_not_fill_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "headrace.sinks"):
+        async with Rig() as rig:
+            for number in range(5):
+                rig.delivery.offer(batch(number))
+                await settle()
+                await rig.fake.answer(Unavailable(f"away {number}"))
+                await rig.timers.advance(1)
+                await rig.fake.answer(None)
+            rig.delivery.offer(batch(5))
+            await settle()
+            for _ in range(4):  # this one lasts
+                await rig.fake.answer(Unavailable("gone"))
+                await rig.timers.advance(30)
+            await rig.fake.answer(None)
+            assert rig.delivery.counts.delivered == 6
+            assert rig.delivery._health.outages == 6
+    assert [record.getMessage() for record in caplog.records] == [
+        "sink sink is unavailable and is tried again: away 0",
+        "sink sink is available again after 1 failed attempts",
+        "sink sink is unavailable and is tried again: gone (4 more outages since the last line)",
+        "sink sink is available again after 4 failed attempts",
+    ]
