@@ -36,7 +36,7 @@ LAWS: Final = {
     "core": law("msgspec"),
     "formats": law("msgspec core"),
     "broker": law("msgspec core", lazy="argon2"),
-    "rules": law("msgspec core formats sqlglot", lazy="jq re2 regex"),
+    "rules": law("msgspec core formats sqlglot", lazy="datasketches jq re2 regex"),
     "connections": law("msgspec core", lazy="aiohttp confluent_kafka kafka paho psycopg pymysql sqlalchemy yarl"),
     "sinks": law("msgspec core formats connections", lazy="aiohttp pyarrow sqlalchemy psycopg pymysql yarl zstandard"),
     "gateways": law("msgspec core formats connections"),
