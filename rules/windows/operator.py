@@ -79,6 +79,7 @@ class WindowOperator(ABC):
 
     def __init__(self, plan: WindowPlan) -> None:
         self.plan = plan
+        self.max_groups = MAX_GROUPS_PER_CALL
         self.clock = Clock(plan.timing)
         self.tally = Tally(plan.limits.max_values)
         self.counters = Counters(self.tally)
@@ -103,7 +104,7 @@ class WindowOperator(ABC):
         return self._close()
 
     def finish(self, now: int) -> list[Row]:
-        """The stream has ended; call until there is nothing more. Rows that come after it are late."""
+        """The stream has ended; call again while ``next_deadline`` is not None. Rows that come after it are late."""
         del now
         self.clock.end()
         return self._close()
@@ -153,7 +154,7 @@ class WindowOperator(ABC):
 
     @abstractmethod
     def _emit_due(self, emitted: list[Row]) -> None:
-        """Emit what the watermark closed, up to :data:`MAX_GROUPS_PER_CALL` groups."""
+        """Emit what the watermark closed, up to ``max_groups`` groups."""
 
     @abstractmethod
     def _due(self) -> int | None:

@@ -5,7 +5,7 @@ over rows is generated (``loop``) and stays within one pane as long as rows do; 
 asks :meth:`PaneOperator._enter`, which also judges lateness, by the watermark of that very row.
 
 A window whose end the watermark has reached waits in a heap until its groups are emitted, at most
-``MAX_GROUPS_PER_CALL`` at a time; what is left of it stands in :class:`_Closing`. A pane without a window to come, or
+``max_groups`` at a time; what is left of it stands in :class:`_Closing`. A pane without a window to come, or
 to correct, is forgotten in pieces too. Cost: a row is one update; an emitted group is a merge per pane.
 """
 
@@ -20,7 +20,7 @@ from core.message import Row
 from rules.windows.clock import BEGINNING
 from rules.windows.grid import Cell, Span, grid
 from rules.windows.loop import compile_loop
-from rules.windows.operator import MAX_GROUPS_PER_CALL, WindowOperator
+from rules.windows.operator import WindowOperator
 from rules.windows.plan import Emit, Hop, Tumble, WhenFull, WindowPlan
 
 Groups = dict[Any, list[Any]]
@@ -56,6 +56,10 @@ class _Closing:
         self.keys: list[Any] = []
         self.place = 0
 
+    def has_done(self, key: Any) -> bool:
+        first = next((number for number, pane in enumerate(self.panes) if key in pane.groups), len(self.panes))
+        return first < self.number or (first == self.number and key in self.keys[: self.place])
+
 
 class PaneOperator(WindowOperator):
     def __init__(self, plan: WindowPlan) -> None:
@@ -69,6 +73,8 @@ class PaneOperator(WindowOperator):
         self._closing: _Closing | None = None
         self._garbage: list[Groups] = []
         self._changed: dict[int, Pane] = {}
+        self._settled: dict[Span, dict[Any, None]] = {}  # keys of windows not told yet that were told before the others
+        self._emitted: list[Row] = []
         self._on_change = plan.emit is Emit.ON_CHANGE
         self._lateness = self.clock.lateness
         self._latest = 0
@@ -90,6 +96,7 @@ class PaneOperator(WindowOperator):
         clock = self.clock
         self._latest = clock.latest(now)
         self._floor = clock.watermark
+        self._emitted = emitted
         top = self._run(rows, clock.top, self._latest, self._enter, self._full, self._refuse)
         if rows:
             clock.see(top, now)
@@ -114,7 +121,11 @@ class PaneOperator(WindowOperator):
         if pane is None or pane.retires <= watermark:
             self._reject(row, "late" if cell.windows else "between_windows")
             return 0, 0, None, None, top
-        return cell.start, cell.end, pane.groups, self._changes(pane, watermark), top
+        changes = self._changes(pane, watermark)
+        if cell.windows[0][1] + self._lateness <= watermark:
+            self._settle(pane, row[1], watermark)
+            return 0, 0, pane.groups, changes, top  # each row of this pane asks again
+        return cell.start, cell.end, pane.groups, changes, top
 
     def _open(self, cell: Cell, watermark: int) -> Pane | None:
         pane = Pane(cell, self._lateness)
@@ -141,6 +152,28 @@ class PaneOperator(WindowOperator):
             first += 1
         return pane.changed.setdefault(first, {})
 
+    def _settle(self, pane: Pane, key: Any, watermark: int) -> None:
+        """Some of the pane's windows are past for a row, though they may not have been told: tell the row's key now,
+        without the row."""
+        for span in pane.cell.windows:
+            if span[1] + self._lateness > watermark:
+                return
+            if key not in self._settled.get(span, ()) and self._untold(span, key):
+                self._tell(span, [key], self._emitted)
+                self._settled.setdefault(span, {})[key] = None
+
+    def _untold(self, span: Span, key: Any) -> bool:
+        if span in self._known:
+            return True
+        closing = self._closing
+        if closing is not None and closing.span == span:
+            return not closing.has_done(key)
+        return any(
+            key in keys and span in pane.cell.windows[first:]
+            for pane in self._changed.values()
+            for first, keys in pane.changed.items()
+        )
+
     def _full(self, groups: Groups, row: tuple[Any, ...]) -> bool:
         """There are ``max_keys`` keys in the pane: is there room for another one?"""
         closing = self._closing is not None and any(pane.groups is groups for pane in self._closing.panes)
@@ -157,7 +190,7 @@ class PaneOperator(WindowOperator):
 
     def _emit_due(self, emitted: list[Row]) -> None:
         watermark = self.clock.watermark
-        room = MAX_GROUPS_PER_CALL
+        room = self.max_groups
         while room > 0:
             if self._closing is None:
                 if not self._pending or self._pending[0][0] > watermark:
@@ -186,13 +219,14 @@ class PaneOperator(WindowOperator):
     def _emit_some(self, closing: _Closing, room: int, emitted: list[Row]) -> int:
         """Emit up to ``room`` groups of the window; what is left of ``room``."""
         start, end = closing.span
-        panes, row = closing.panes, self._row
+        panes, row, settled = closing.panes, self._row, self._settled.get(closing.span)
         while room > 0:
             if closing.place >= len(closing.keys):
                 closing.number += 1
                 closing.place = 0
                 if closing.number >= len(panes):
                     self._closing = None
+                    self._settled.pop(closing.span, None)
                     break
                 closing.keys = list(panes[closing.number].groups)
             number = closing.number
@@ -200,6 +234,8 @@ class PaneOperator(WindowOperator):
             keys = closing.keys[closing.place : closing.place + room]
             closing.place += len(keys)
             room -= len(keys)
+            if settled is not None:
+                keys = [key for key in keys if key not in settled]
             if len(panes) == 1:
                 emitted += [row(key, start, end, groups[key]) for key in keys if key in groups]
                 continue
@@ -222,10 +258,14 @@ class PaneOperator(WindowOperator):
             for first, keys in pane.changed.items():
                 for span in pane.cell.windows[first:]:
                     if self._on_change or (span[1] <= watermark and span not in self._known):
-                        self._tell(span, [key for key in keys if (span, key) not in told], emitted)
+                        done = self._settled.get(span, ())
+                        self._tell(span, [key for key in keys if (span, key) not in told and key not in done], emitted)
                         told.update((span, key) for key in keys)
             pane.changed.clear()
         self._changed.clear()
+        # What is still to be told at its end stays noted until then.
+        closing = self._closing.span if self._closing is not None else None
+        self._settled = {span: keys for span, keys in self._settled.items() if span in self._known or span == closing}
 
     def _tell(self, span: Span, keys: list[Any], emitted: list[Row]) -> None:
         panes = self._panes_of(span)
@@ -237,7 +277,7 @@ class PaneOperator(WindowOperator):
 
     def _forget(self) -> None:
         """Free some of what is past: a million small lists at once would stall everything."""
-        left = MAX_GROUPS_PER_CALL * 4
+        left = self.max_groups * 4
         while self._garbage and left > 0:
             groups = self._garbage[-1]
             count = min(left, len(groups))
@@ -265,10 +305,11 @@ class PaneOperator(WindowOperator):
             [*pane.cell[:2], [list(span) for span in pane.cell.windows], list(pane.groups), list(pane.groups.values())]
             for pane in self._panes.values()
         ]
-        return [panes, [list(window) for window in self._pending], at]
+        settled = [[list(span), list(keys)] for span, keys in self._settled.items()]
+        return [panes, [list(window) for window in self._pending], at, settled]
 
     def _restore(self, own: Any) -> None:
-        panes, pending, at = own
+        panes, pending, at, settled = own
         self._panes = {}
         for start, end, windows, keys, groups in panes:
             pane = Pane(Cell(start, end, tuple((first, last) for first, last in windows)), self._lateness)
@@ -279,6 +320,7 @@ class PaneOperator(WindowOperator):
         self._retiring = [(pane.retires, start) for start, pane in self._panes.items()]
         heapq.heapify(self._retiring)
         self._garbage, self._changed, self._closing = [], {}, None
+        self._settled = {(start, end): dict.fromkeys(keys) for (start, end), keys in settled}
         if at is not None:
             (first, last), starts, number, place, length = at
             closing = _Closing((first, last), [self._panes[start] for start in starts])

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from core.message import Row
 from rules.windows.clock import BEGINNING, END
-from rules.windows.operator import MAX_GROUPS_PER_CALL, WindowOperator
+from rules.windows.operator import WindowOperator
 from rules.windows.plan import Emit, Session, WhenFull, WindowPlan
 
 FIRST, LAST, KEY, STATE, TOLD = range(5)
@@ -149,7 +149,7 @@ class SessionOperator(WindowOperator):
 
     def _emit_due(self, emitted: list[Row]) -> None:
         watermark = self.clock.watermark
-        room = MAX_GROUPS_PER_CALL
+        room = self.max_groups
         while self._ends and self._ends[0][0] <= watermark and room > 0:
             _, number, session = heapq.heappop(self._ends)
             if session[KEY] is _GONE:

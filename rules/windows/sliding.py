@@ -17,7 +17,7 @@ from operator import itemgetter
 from typing import Any, Final
 
 from core.message import Row
-from rules.windows.operator import MAX_GROUPS_PER_CALL, WindowOperator
+from rules.windows.operator import WindowOperator
 from rules.windows.plan import FIRST_PLACE, Sliding, WhenFull, WindowPlan
 
 _TIME: Final = itemgetter(0)
@@ -143,11 +143,11 @@ class SlidingOperator(WindowOperator):
 
     def _emit_due(self, emitted: list[Row]) -> None:
         watermark = self.clock.watermark
-        self._fire(watermark, emitted, MAX_GROUPS_PER_CALL)
+        self._fire(watermark, emitted, self.max_groups)
         if self._triggers and self._triggers[0][0] <= watermark:
             return
         horizon = watermark - self._wait - self._size
-        for _ in range(MAX_GROUPS_PER_CALL):  # keys that have been silent for long
+        for _ in range(self.max_groups):  # keys that have been silent for long
             key = next(iter(self._keys), None)
             if key is None or self._keys[key][-1][0] > horizon:
                 break
