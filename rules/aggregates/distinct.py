@@ -7,6 +7,7 @@ brought a value counts, with its time.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -72,6 +73,7 @@ def _folder(
     namespace: dict[str, Any] = {
         "__builtins__": {"type": type, "float": float, "int": int, "len": len},
         "MISSING": MISSING,
+        "Decimal": Decimal,
         "p": constants,
         **names,
     }

@@ -40,7 +40,8 @@ For the runtime
   groups of time windows (2,000: some milliseconds).
 * ``advance(now) -> rows``: what time made due, with the same bound. Call it again while ``next_deadline <= now``.
 * ``next_deadline -> int | None``: nanoseconds; a deadline in the past means that more is ready.
-* ``finish(now) -> rows``: end of the stream: time windows and sessions close; again while ``next_deadline`` is not None.
+* ``finish(now) -> rows``: end of the stream: time windows and sessions close; call again while
+  ``next_deadline`` is not None.
 * ``take_rejected() -> list[Rejected]``: rows that went into no window since the last call, each with its reason:
   ``late`` (for system.late_rows), ``no_time``, ``ahead``, ``keys_full``, ``between_windows``, ``bad_argument``.
 * ``counters``: the same by reason, never reset; see :class:`Counters`. ``groups``, ``windows``, ``bytes`` are gauges.

@@ -98,7 +98,7 @@ class Timeline:
                 Result(start // SECOND, end // SECOND, "".join(letters), at) for _, start, end, letters in rows
             )
 
-        for second in range(max(self.last, max(place for place, _ in self.arrivals)) + 1):
+        for second in range(max(self.last, *(place for place, _ in self.arrivals)) + 1):
             now = second * SECOND * 1_000
             rows = [
                 (
