@@ -54,13 +54,53 @@ def compile_loop(accumulators: Accumulators, max_keys: int, *, tracks: bool) -> 
     return loop
 
 
+Teller = Callable[..., None]
+"""``tell(names, groups, before, after, start, end, append)``: see :func:`compile_teller`."""
+
+
 def compile_row(accumulators: Accumulators, keys: int, boxed: frozenset[int]) -> RowMaker:
     out = Emitter()
     with out.block("def row(k, start, end, s):"):
-        parts = [] if not keys else ["k"] if keys == 1 else [f"k[{number}]" for number in range(keys)]
-        for number in boxed:
-            unbox = out.shared_constant("unboxed", unboxed, "unboxed")
-            parts[number] = f"{unbox}({parts[number]})"
-        out.line(f"return ({', '.join([*parts, 'start', 'end', *accumulators.write_output(out, 's')])})")
+        out.line(f"return {_row_text(out, accumulators, keys, boxed)}")
     row: RowMaker = run_source("<window row>", out)["row"]
     return row
+
+
+def _row_text(out: Emitter, accumulators: Accumulators, keys: int, boxed: frozenset[int]) -> str:
+    parts = [] if not keys else ["k"] if keys == 1 else [f"k[{number}]" for number in range(keys)]
+    for number in boxed:
+        unbox = out.shared_constant("unboxed", unboxed, "unboxed")
+        parts[number] = f"{unbox}({parts[number]})"
+    return f"({', '.join([*parts, 'start', 'end', *accumulators.write_output(out, 's')])})"
+
+
+def compile_teller(accumulators: Accumulators, keys: int, boxed: frozenset[int]) -> Teller:
+    """A function that emits groups of one pane of a window: ``append`` gets a row for each of ``names``, whose states
+    in ``groups`` are joined with those of the panes ``after``. Keys that a pane ``before`` has were told with that."""
+    out = Emitter()
+    with out.block("def tell(names, groups, before, after, start, end, append):"):
+        with out.block("for k in names:"):
+            out.line("s = groups.get(k)")
+            with out.block("if s is None:"):
+                out.line("continue")
+            with out.block("for g in before:"), out.block("if k in g:"):
+                out.line("break")
+            with out.block("else:"):
+                out.line("shared = True")
+                with out.block("for g in after:"):
+                    out.line("o = g.get(k)")
+                    with out.block("if o is None:"):
+                        out.line("continue")
+                    with out.block("if shared:"):  # the pane's own state is still needed as it is
+                        out.line("shared = False")
+                        if accumulators.mutable:
+                            out.line("own = s")
+                            out.line(f"s = {accumulators.write_init(out)}")
+                            accumulators.write_merge(out, "s", "own")
+                        else:
+                            out.line("s = s[:]")
+                    accumulators.write_merge(out, "s", "o")
+                out.line(f"append({_row_text(out, accumulators, keys, boxed)})")
+        out.line("return None")
+    tell: Teller = run_source("<window rows>", out)["tell"]
+    return tell

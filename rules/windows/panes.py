@@ -19,7 +19,7 @@ from typing import Any, Final
 from core.message import Row
 from rules.windows.clock import BEGINNING
 from rules.windows.grid import Cell, Span, grid
-from rules.windows.loop import compile_loop
+from rules.windows.loop import compile_loop, compile_teller
 from rules.windows.operator import WindowOperator
 from rules.windows.plan import Emit, Hop, Tumble, WhenFull, WindowPlan
 
@@ -80,6 +80,7 @@ class PaneOperator(WindowOperator):
         self._latest = 0
         self._floor = 0
         tracks = self._on_change or self._lateness > 0
+        self._tell_pane = compile_teller(self.accumulators, plan.keys, plan.boxed)
         self._run = compile_loop(self.accumulators, plan.limits.max_keys, tracks=tracks)
 
     @property
@@ -219,7 +220,7 @@ class PaneOperator(WindowOperator):
     def _emit_some(self, closing: _Closing, room: int, emitted: list[Row]) -> int:
         """Emit up to ``room`` groups of the window; what is left of ``room``."""
         start, end = closing.span
-        panes, row, settled = closing.panes, self._row, self._settled.get(closing.span)
+        panes, settled = closing.panes, self._settled.get(closing.span)
         while room > 0:
             if closing.place >= len(closing.keys):
                 closing.number += 1
@@ -236,18 +237,9 @@ class PaneOperator(WindowOperator):
             room -= len(keys)
             if settled is not None:
                 keys = [key for key in keys if key not in settled]
-            if len(panes) == 1:
-                emitted += [row(key, start, end, groups[key]) for key in keys if key in groups]
-                continue
             before = [pane.groups for pane in panes[:number]]
             after = [pane.groups for pane in panes[number + 1 :]]
-            joined = self.accumulators.joined
-            for key in keys:
-                group = groups.get(key)
-                if group is None or any(key in other for other in before):
-                    continue
-                parts = [other[key] for other in after if key in other]
-                emitted.append(row(key, start, end, joined([group, *parts]) if parts else group))
+            self._tell_pane(keys, groups, before, after, start, end, emitted.append)
         return room
 
     def _emit_changes(self, emitted: list[Row]) -> None:
