@@ -84,6 +84,62 @@ class Foreach(exp.Expression):
     }
 
 
+class ColumnDef(exp.Expression):
+    """A column of CREATE SOURCE or CREATE TABLE: an identifier and a TypeName."""
+
+    arg_types: ClassVar[dict[str, bool]] = {"this": True, "kind": True, "not_null": False}
+
+
+class Watermark(exp.Expression):
+    """``WATERMARK FOR this AS expression``: the identifier of a column and how far time has come with its value."""
+
+    arg_types: ClassVar[dict[str, bool]] = {"this": True, "expression": True}
+
+
+class CreateSource(exp.Expression):
+    """``CREATE SOURCE this (columns, watermark) WITH (options)``: ColumnDefs, a Watermark, exp.Propertys."""
+
+    arg_types: ClassVar[dict[str, bool]] = {"this": True, "columns": True, "watermark": False, "options": False}
+
+
+class CreateTable(exp.Expression):
+    """``CREATE TABLE this (columns) WITH (options)``; the list of columns may be left out."""
+
+    arg_types: ClassVar[dict[str, bool]] = {"this": True, "columns": False, "options": False}
+
+
+class CreateView(exp.Expression):
+    """``CREATE VIEW this WITH (options) AS expression``."""
+
+    arg_types: ClassVar[dict[str, bool]] = {"this": True, "options": False, "expression": True}
+
+
+class WindowTable(exp.Expression):
+    """``TUMBLE(this, expressions) AS alias`` in FROM. ``name`` is the function's identifier, ``this`` the exp.Table
+    that it reads, ``expressions`` what follows; an alias is an identifier."""
+
+    arg_types: ClassVar[dict[str, bool]] = {"name": True, "this": True, "expressions": False, "alias": False}
+
+
+class Over(exp.Expression):
+    """``OVER (PARTITION BY partition WHEN when)``; either may be left out."""
+
+    arg_types: ClassVar[dict[str, bool]] = {"partition": False, "when": False}
+
+
+class Modified(exp.Expression):
+    """A call (exp.Anonymous, ``*`` is an exp.Star argument) with what may stand in and behind its parentheses:
+    ``this(DISTINCT ... ORDER BY order) FILTER (WHERE filter) OVER over``. ``order`` are exp.Ordereds."""
+
+    arg_types: ClassVar[dict[str, bool]] = {
+        "this": True,
+        "distinct": False,
+        "order": False,
+        "filter": False,
+        "over": False,
+    }
+
+
 FROM_ARG = "from_" if "from_" in exp.Select.arg_types else "from"
 """The name of a select's FROM among its arguments, which sqlglot has changed once."""
 
