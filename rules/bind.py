@@ -7,25 +7,20 @@ name is a diagnostic. Binding goes on after an error, so that one run finds them
 from __future__ import annotations
 
 from collections.abc import Container, Mapping
-from dataclasses import replace
 from types import MappingProxyType
 from typing import Final
 
 from sqlglot import exp
 
-from core.errors import TopicError
-from core.events import Event, events_of
 from core.message import Type
-from core.topics import validate_filter
-from rules.bind_expressions import ExpressionBinder
-from rules.columns import SYSTEM_SOURCES
+from rules.bind_windows import WindowBinder
 from rules.diagnostics import suggestion
 from rules.growth import bound
-from rules.nodes import FROM_ARG, Foreach, Range, SelectAll, span_of
+from rules.nodes import Foreach, Range, SelectAll, span_of
 from rules.scope import PAYLOAD, Outputs, Scope
-from rules.sources import BRIDGES, columns_of, event_hint, is_event
 from rules.tree import (
     UNDEFINED,
+    And,
     Append,
     Column,
     Const,
@@ -40,7 +35,7 @@ from rules.tree import (
 _NOTHING: Final[Mapping[str, Expr]] = MappingProxyType({})
 
 
-class Binder(ExpressionBinder):
+class Binder(WindowBinder):
     """Binds one query."""
 
     def query(self, tree: exp.Expr) -> Query:
@@ -57,20 +52,23 @@ class Binder(ExpressionBinder):
         return query
 
     def _select(self, tree: exp.Select) -> Query:
-        source = tree.args.get(FROM_ARG)
-        tables = [source.this] if source is not None else []
-        for join in tree.args.get("joins") or ():
-            self._check(join)
-            tables.append(join.this)
-        filters = self._filters(tables)
+        items = self._items(tree)
+        filters = self._read(items)
+        window = self._window_of(tree, items)
         outputs = Outputs()
         for field in tree.expressions:
             self._field(field, outputs)
         where = self._where(tree)
-        return Query(self._columns, filters, tuple(self._scope.lets), where, None, outputs.resolve())
+        if window is not None and window.filter is not None:
+            with self._of_input():
+                tested = self._as_condition(window.filter)
+            where = tested if where is None else And((where, tested))
+        grouping = self._grouping(tree, window, outputs)
+        lets = tuple(self._scope.lets)
+        return Query(self._columns, filters, lets, where, None, outputs.resolve(), self._relation, grouping)
 
     def _foreach(self, tree: Foreach) -> Query:
-        filters = self._filters(tree.args["tables"])
+        filters = self._read(tree.args["tables"])
         *before, last = tree.expressions
         outputs = Outputs()
         for field in before:
@@ -80,7 +78,7 @@ class Binder(ExpressionBinder):
         where = self._where(tree)
         first_let = len(scope.lets)
         base = {name: scope.value(index) for name, index in scope.names.items()} | {item: Item()}
-        self._scope = Scope(scope.lets, self._columns.specs, base)
+        self._scope = Scope(scope.lets, self._columns.specs, base, rows=self._columns.rows)
         incase = tree.args.get("incase")
         condition = None if incase is None else self._as_condition(incase)
         inner = Outputs()
@@ -90,7 +88,8 @@ class Binder(ExpressionBinder):
         else:
             self._star(inner)
         lets = tuple(self._scope.lets)
-        return Query(self._columns, filters, lets, where, Unnest(array, first_let, condition), inner.resolve())
+        unnest = Unnest(array, first_let, condition)
+        return Query(self._columns, filters, lets, where, unnest, inner.resolve(), self._relation)
 
     def _array_of(self, field: exp.Expr) -> tuple[Expr, str]:
         """What FOREACH visits and what it calls an element: the last field, which WHERE may read by its alias."""
@@ -111,91 +110,13 @@ class Binder(ExpressionBinder):
             scope.names[name] = index
         return Ref(index), name
 
-    def _filters(self, tables: list[exp.Expr]) -> tuple[str, ...]:
-        messages = False
-        filters: dict[str, None] = {}
-        events: dict[Event, None] = {}
-        for table in tables:
-            self._check(table)
-            if not isinstance(table, exp.Table):
-                self._refuse(table)
-            elif table.args.get("db") is not None:
-                filters.update(dict.fromkeys(self._system_source(table, alone=len(tables) == 1)))
-            elif is_event(table.name):
-                events.update(dict.fromkeys(self._events(table)))
-            elif not self._is_bridge(table):
-                messages = True
-                if self._is_filter(table):
-                    filters[table.name] = None
-        if events and self._columns.strict:
-            self._columns = columns_of(list(events), messages=messages)
-            self._scope = Scope(self._scope.lets, self._columns.specs)
-        return (*filters, *(event.source for event in events))
-
-    def _is_filter(self, table: exp.Table) -> bool:
-        try:
-            validate_filter(table.name)
-        except TopicError as error:
-            self._problems.add("bad-topic-filter", str(error), span_of(table))
-            return False
-        return True
-
-    def _is_bridge(self, table: exp.Table) -> bool:
-        if not (self._columns.strict and table.name.startswith(BRIDGES)):
-            return False
-        hint = "the messages of a source are read by their topics here: FROM 'the/topic/that/to/names'"
-        self._problems.add("unsupported", f"{table.name!r} is EMQX's name of a source", span_of(table), hint=hint)
-        self._columns = replace(self._columns, strict=False)
-        return True
-
-    def _events(self, table: exp.Table) -> tuple[Event, ...]:
-        """The events that a name stands for. ``eval`` takes those that nobody raises too: their columns are given."""
-        if self._is_filter(table):
-            found = events_of(table.name)
-            if any(event.raised or not self._columns.strict for event in found):
-                return found
-            if found:
-                code, text = "unsupported", f"nothing raises {table.name!r} here"
-                hint = "docs/reference/events.md lists what is raised"
-            else:
-                code, text, hint = "unknown-source", f"there is no event {table.name!r}", event_hint(table.name)
-            self._problems.add(code, text, span_of(table), hint=hint)
-        self._columns = replace(self._columns, strict=False)  # its columns are not to blame
-        return ()
-
-    def _system_source(self, table: exp.Table, *, alone: bool) -> list[str]:
-        """The topic of ``system.<name>``, whose columns are those of the query from here on."""
-        known = SYSTEM_SOURCES.get(table.name)
-        if known is None or not alone:
-            self._columns = replace(self._columns, strict=False)  # its columns are not to blame
-        if known is None:
-            there = ", ".join(f"system.{name}" for name in SYSTEM_SOURCES)
-            hint = suggestion(table.name, SYSTEM_SOURCES) or f"there is {there}"
-            self._problems.add("unknown-source", f"there is no system.{table.name}", span_of(table), hint=hint)
-            return []
-        if not alone:
-            message = "system.errors has other columns than topics have"
-            self._problems.add("mixed-sources", message, span_of(table), hint="write one rule for each")
-            return []
-        topic, columns = known
-        # A message that is given, for eval, need not have what the service always tells.
-        self._columns = columns if self._columns.strict else columns.promising_nothing()
-        self._scope = Scope(self._scope.lets, self._columns.specs)
-        return [topic]
-
     def _where(self, tree: exp.Expr) -> Expr | None:
         where = tree.args.get("where")
         if where is None:
             return None
         self._check(where)
-        return self._as_condition(where.this)
-
-    def _as_condition(self, tree: exp.Expr) -> Expr:
-        self._condition = True
-        try:
-            return self.expression(tree)
-        finally:
-            self._condition = False
+        with self._of_input():
+            return self._as_condition(where.this)
 
     # Fields
 

@@ -21,6 +21,8 @@ from sqlglot import exp
 from core.errors import HeadraceError
 from core.message import Type
 from rules import nodes
+from rules.aggregates import AGGREGATES
+from rules.bind_aggregates import AggregateBinder
 from rules.bind_forms import FORMS, FormBinder
 from rules.bind_message import MESSAGE_FUNCTIONS, MessageBinder
 from rules.codes import FUNCTIONS_PAGE
@@ -28,8 +30,8 @@ from rules.columns import Columns
 from rules.diagnostics import Problems, Span, suggestion
 from rules.functions import FunctionTable
 from rules.functions.absent import ABSENT
-from rules.grammar_base import ONE_MESSAGE
 from rules.nodes import Range, span_of
+from rules.relations import NO_RELATIONS, Relations
 from rules.scope import PAYLOAD, Scope, Step
 from rules.tree import (
     UNDEFINED,
@@ -54,11 +56,12 @@ from rules.tree import (
     Sender,
     Slice,
     TopicMatches,
+    WindowEdge,
 )
 from rules.types import TEMPORAL
 from rules.whitelist import ALLOWED
 
-_AGGREGATES: Final = frozenset({"avg", "count", "max", "median", "min", "stddev", "sum", "variance"})
+_EDGES: Final = frozenset({"window_start", "window_end"})
 _ARITHMETIC: Final[Mapping[type[exp.Expr], str]] = MappingProxyType(
     {exp.Add: "+", exp.Sub: "-", exp.Mul: "*", exp.Div: "/", exp.IntDiv: "div", exp.Mod: "mod"}
 )
@@ -70,14 +73,18 @@ _NOW: Final = "CURRENT_TIMESTAMP"
 _MODULE_PREFIX: Final = "emqx_rule_funcs"
 
 
-class ExpressionBinder(FormBinder, MessageBinder):
+class ExpressionBinder(FormBinder, MessageBinder, AggregateBinder):
     """Binds expressions within a scope. ``functions`` are what they may call; errors go to ``problems``."""
 
-    def __init__(self, columns: Columns, functions: FunctionTable, problems: Problems) -> None:
+    def __init__(
+        self, columns: Columns, functions: FunctionTable, problems: Problems, relations: Relations = NO_RELATIONS
+    ) -> None:
         self._columns = columns
         self._functions = functions
         self._problems = problems
-        self._scope = Scope([], columns.specs)
+        self._relations = relations
+        self._scope = Scope([], columns.specs, rows=columns.rows)
+        self._aliases: Mapping[str, Mapping[str, str]] = {}
         self._condition = False
 
     def expression(self, tree: exp.Expr) -> Expr:
@@ -125,12 +132,12 @@ class ExpressionBinder(FormBinder, MessageBinder):
 
     def _path(self, tree: exp.Expr) -> Expr:
         steps: list[Step] = []
-        whole = tree
+        whole = inner = tree
         while isinstance(tree, exp.Dot | exp.Bracket):
             if tree is not whole and not self._check(tree):
                 return UNDEFINED
             steps.append(self._step(tree))
-            tree = tree.this
+            inner, tree = tree, tree.this
         steps.reverse()
         if not isinstance(tree, exp.Column):
             value = self.expression(tree)
@@ -139,8 +146,14 @@ class ExpressionBinder(FormBinder, MessageBinder):
             return value
         self._check(tree)
         name = tree.name
-        if name.upper() == _NOW and not (steps or self._scope.knows(name)):
-            return Received()
+        if name in self._aliases and isinstance(inner, exp.Dot) and not self._scope.knows(name):
+            name = self._qualified(name, inner)
+            del steps[0]
+        if not (steps or self._scope.knows(name)):
+            if name.upper() == _NOW:
+                return Received()
+            if self._grouped and name in _EDGES:
+                return WindowEdge(name == "window_end")
         if not self._scope.knows(name) and name.lower() != "null" and self._columns.strict:
             hint = suggestion(name, [*self._columns.specs, *self._scope.names, *self._scope.base])
             if hint is None and PAYLOAD in self._columns.specs:
@@ -158,6 +171,16 @@ class ExpressionBinder(FormBinder, MessageBinder):
                 hint=f"EXTRACT(HOUR FROM {name})",
             )
         return self._scope.read(name, steps, condition=self._condition, typed=self._types.temporal)
+
+    def _qualified(self, alias: str, tree: exp.Dot) -> str:
+        """The column that ``alias.name`` means."""
+        name = tree.expression.name
+        columns = self._aliases[alias]
+        if name not in columns and self._columns.strict:
+            hint = suggestion(name, columns) or f"it has {', '.join(columns)}"
+            self._problems.add("unknown-column", f"{alias!r} has no column {name!r}", span_of(tree), hint=hint)
+            return "null"
+        return columns.get(name, name)
 
     def _step(self, tree: exp.Expr) -> Step:
         if isinstance(tree, exp.Dot):
@@ -271,10 +294,17 @@ class ExpressionBinder(FormBinder, MessageBinder):
         *values, last = self._unified(values, "mixed with")
         return Case(bound, tuple(zip(tests, values, strict=True)), last)
 
+    def _modified(self, tree: exp.Expr) -> Expr:
+        assert isinstance(tree, nodes.Modified)  # noqa: S101  the table of methods says so
+        self._check(tree.this)
+        found = self._over_rows(tree.this, tree)
+        assert found is not None  # noqa: S101  what is modified is an aggregate or an error
+        return found
+
     def _call(self, tree: exp.Expr) -> Expr:
-        form = self._form(tree) or self._of_message(tree)
-        if form is not None:
-            return form
+        found = self._over_rows(tree, None) or self._form(tree) or self._of_message(tree)
+        if found is not None:
+            return found
         name = tree.name
         arguments = self._zoned_arguments(tree)
         function = self._function(name, tree)
@@ -296,6 +326,10 @@ class ExpressionBinder(FormBinder, MessageBinder):
             return UNDEFINED
         call = self._checked_call(Call(function, function.name, arguments))
         if call is not None and function.needs_publisher:
+            if self._columns.rows:
+                hint = "call it where the messages are read, in a view or rule FROM a topic"
+                message = f"{name}() belongs to the client that sent a message, and rows have none"
+                self._problems.add("unsupported", message, span_of(tree), hint=hint)
             call = replace(call, arguments=(Sender(), *call.arguments))
         return UNDEFINED if call is None else _folded(call)
 
@@ -315,9 +349,8 @@ class ExpressionBinder(FormBinder, MessageBinder):
             self._problems.add("unknown-function", str(error), span_of(tree))
             return None
         if function is None and name not in _OPERATOR_FUNCTIONS:
-            hint = ABSENT.get(name) or suggestion(name, [*self._functions.names(), *FORMS, *MESSAGE_FUNCTIONS])
-            if name.lower() in _AGGREGATES:
-                hint = f"there are no aggregate functions: {ONE_MESSAGE}"
+            known = [*self._functions.names(), *FORMS, *MESSAGE_FUNCTIONS, *AGGREGATES]
+            hint = ABSENT.get(name) or suggestion(name, known)
             hint = hint or f"they are listed in {FUNCTIONS_PAGE}"
             message = f"there is no function {name!r}"
             if name.startswith(_MODULE_PREFIX):
@@ -383,6 +416,7 @@ _METHODS: Final[dict[type[exp.Expr], _Method]] = {
     nodes.AtTimeZone: ExpressionBinder._at_time_zone,
     nodes.Extract: ExpressionBinder._extract,
     exp.Anonymous: ExpressionBinder._call,
+    nodes.Modified: ExpressionBinder._modified,
     nodes.TopicMatch: ExpressionBinder._topic_matches,
     **dict.fromkeys(_ARITHMETIC, ExpressionBinder._arithmetic),
     **dict.fromkeys(_COMPARISONS, ExpressionBinder._compare),

@@ -109,7 +109,7 @@ class MessageBinder(TypedBinder):
             message = f"{name}() takes {wanted} argument{plural}, not {len(arguments)}"
             self._problems.add("wrong-arity", message, span_of(tree), hint=found.doc)
             return UNDEFINED
-        if found.column not in self._columns.specs:
+        if found.column not in self._columns.specs or (self._columns.rows and arguments):
             if self._columns.strict:
                 message = f"{name}() reads the column {found.column!r}, which this source does not have"
                 hint = f"there are {', '.join(self._columns.specs)}"

@@ -58,6 +58,7 @@ class TypedBinder:
     _columns: Columns
     _problems: Problems
     _scope: Scope
+    _condition: bool
     _typing: Types | None = None
 
     def expression(self, tree: exp.Expr) -> Expr:

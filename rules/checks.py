@@ -14,7 +14,7 @@ from rules.casts import IMPOSSIBLE
 from rules.diagnostics import Problems
 from rules.functions import Parameter
 from rules.operators import parse_number
-from rules.tree import And, Arithmetic, Call, Cast, Compare, Const, Expr, Negate, Or, Query, children
+from rules.tree import Aggregated, And, Arithmetic, Call, Cast, Compare, Const, Expr, Negate, Or, Query, children
 from rules.types import LABELS, NUMBERS, TEMPORAL, Types
 
 _COMPARE: Final = "compare it with something: = > < IN LIKE IS NULL"
@@ -33,11 +33,9 @@ def check(query: Query, problems: Problems) -> None:
     """Report the errors of a bound query."""
     types = Types.of_query(query)
     seen: set[Expr] = set()
-    conditions = [query.where, query.unnest.condition if query.unnest else None]
-    for condition in conditions:
-        if condition is not None:
-            _check_condition(condition, types, problems)
-    stack = [*query.lets, *(condition for condition in conditions if condition is not None)]
+    for condition in query.conditions:
+        _check_condition(condition, types, problems)
+    stack = [*query.lets, *query.conditions]
     while stack:
         expr = stack.pop(0)
         if expr in seen:
@@ -83,6 +81,8 @@ def _check_operands(expr: Expr, types: Types, problems: Problems) -> None:
             if text is not None and types.declared(one) in NUMBERS and parse_number(text) is None:
                 message = f"a number cannot be compared with the text {text!r}"
                 problems.add("wrong-type", message, expr.span, hint="compare it with a number, or CAST(x AS TEXT)")
+    elif isinstance(expr, Aggregated) and expr.filter is not None:
+        _check_condition(expr.filter, types, problems)
     elif isinstance(expr, Call):
         _check_call(expr, types, problems)
     elif isinstance(expr, Cast) and not expr.safe:

@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 PAGE: Final = "docs/reference/diagnostics.md"
 """Where the codes are explained, from the root of the project."""
 FUNCTIONS_PAGE: Final = "docs/reference/functions.md"
+AGGREGATES_PAGE: Final = "docs/reference/aggregate-functions.md"
 
 
 class Code(NamedTuple):
@@ -41,9 +42,8 @@ CODES: Final[Mapping[str, Code]] = MappingProxyType(
         ),
         "unsupported": Code(
             "the grammar knows this construct, but rules do not have it",
-            "A rule sees one message at a time, so what needs several rows (GROUP BY, ORDER BY, JOIN, subqueries, "
-            "aggregates) belongs into the database behind the sink. The help line names the form that rules have.",
-            'INSERT INTO meter_readings SELECT clientid FROM "cp/+/meter" GROUP BY clientid',
+            "The help line names the form that rules have.",
+            'INSERT INTO meter_readings SELECT DISTINCT clientid FROM "cp/+/meter"',
         ),
         "unknown-option": Code(
             "WITH (...) has an option that does not exist or a value of the wrong kind",
@@ -67,9 +67,9 @@ CODES: Final[Mapping[str, Code]] = MappingProxyType(
         ),
         "unknown-function": Code(
             "no function has this name",
-            "The [functions](functions.md) are those of EMQX, and some of PostgreSQL and DuckDB. Aggregates such as "
-            "`sum` are not among them: a rule sees one message at a time. A package may bring further functions "
-            "(entry point `headrace.functions`); it must be installed where the service runs.",
+            "The [functions](functions.md) are those of EMQX, and some of PostgreSQL and DuckDB; in queries with a "
+            "window there are [aggregates](aggregate-functions.md). A package may bring further functions (entry point "
+            "`headrace.functions`); it must be installed where the service runs.",
             'INSERT INTO meter_readings SELECT uper(clientid) AS station FROM "cp/+/meter"',
         ),
         "wrong-arity": Code(
@@ -94,6 +94,52 @@ CODES: Final[Mapping[str, Code]] = MappingProxyType(
             "Correct the name; the [events](events.md) are listed. A topic that begins with `system.` stands in double "
             'quotes: `FROM "system.x"`.',
             'INSERT INTO meter_readings SELECT reason FROM "$events/client/disconected"',
+        ),
+        "no-window": Code(
+            "an aggregate, or a clause about several rows, stands in a query without a window",
+            "A stream has no end, so its rows are counted by windows: `FROM TUMBLE(meter, ts, INTERVAL '1 minute')`, "
+            "or `GROUP BY station, TUMBLINGWINDOW(ss, 60)` ([windows](../concepts/windows.md)).",
+            'INSERT INTO meter_readings SELECT avg(payload.power) AS power FROM "cp/+/meter"',
+        ),
+        "bad-window": Code(
+            "a window does not exist or cannot be like this",
+            "The help line shows how it is written; lengths are constants ([windows](../concepts/windows.md)).",
+            'INSERT INTO meter_readings SELECT count(*) AS n FROM "cp/+/meter" GROUP BY TUMBLINGWINDOW(parsec, 1)',
+        ),
+        "missing-watermark": Code(
+            "a window is asked for by event time, and its source does not say how late rows may come",
+            "Add a WATERMARK to CREATE SOURCE, or leave the column out: then rows count when they arrive.",
+            "CREATE SOURCE meter (power DOUBLE, ts TIMESTAMP NOT NULL) WITH (topic = 'cp/+/meter');\n"
+            "INSERT INTO meter_readings SELECT avg(power) AS power FROM TUMBLE(meter, ts, INTERVAL '1 minute')",
+        ),
+        "not-grouped": Code(
+            "a field of a query with a window is neither in GROUP BY nor in an aggregate",
+            "Such a column has a value for each row of the group: say which one is meant, or group by it.",
+            'INSERT INTO meter_readings SELECT clientid, count(*) AS n FROM "cp/+/meter" '
+            "GROUP BY TUMBLINGWINDOW(ss, 60)",
+        ),
+        "nested-aggregate": Code(
+            "an aggregate stands in the arguments of another",
+            "Compute the inner one in a view, and the outer one over that view.",
+            'INSERT INTO meter_readings SELECT max(avg(payload.power)) AS power FROM "cp/+/meter" '
+            "GROUP BY TUMBLINGWINDOW(ss, 60)",
+        ),
+        "circular-view": Code(
+            "a view reads itself, by way of others or directly",
+            "Take one of the references out: a view is computed from what comes before it.",
+            "CREATE VIEW a AS SELECT * FROM b;\nCREATE VIEW b AS SELECT * FROM a;\n"
+            "INSERT INTO meter_readings SELECT * FROM a",
+        ),
+        "unused-view": Code(
+            "no rule reads a view, so it would be computed for nothing",
+            "Read it with `INSERT INTO <sink> SELECT * FROM <view>`, or remove it.",
+            'CREATE VIEW a AS SELECT payload.power AS power FROM "cp/+/meter"',
+        ),
+        "duplicate-relation": Code(
+            "two sources, views or tables have the same name",
+            "Give one of them another name; the names of all files are one space.",
+            'CREATE VIEW a AS SELECT qos FROM "t";\nCREATE VIEW a AS SELECT topic FROM "t";\n'
+            "INSERT INTO meter_readings SELECT * FROM a",
         ),
         "bad-topic-filter": Code(
             "FROM has something that is no valid topic filter",

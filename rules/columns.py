@@ -26,15 +26,26 @@ class ColumnSpec(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """What one kind of source offers. ``strict`` makes an unknown name an error instead of a missing value."""
+    """What one kind of source offers. ``strict`` makes an unknown name an error instead of a missing value.
+
+    ``rows``: ``m`` is a row of a relation, a tuple, and not a Message: it has no payload, publisher or time of receipt.
+    """
 
     specs: Mapping[str, ColumnSpec]
     strict: bool
+    rows: bool = False
 
     def promising_nothing(self) -> Columns:
         """The same columns, any of which may be missing or of another type."""
         specs = {name: ColumnSpec(Type.ANY, spec.code) for name, spec in self.specs.items()}
-        return Columns(MappingProxyType(specs), self.strict)
+        return Columns(MappingProxyType(specs), self.strict, self.rows)
+
+
+def row_columns(names: Iterable[str], types: Iterable[Type], always: Iterable[bool]) -> Columns:
+    """The columns of a relation's rows, in the order of their positions."""
+    entries = enumerate(zip(names, types, always, strict=True))
+    specs = {name: ColumnSpec(kind, f"m[{place}]", sure) for place, (name, kind, sure) in entries}
+    return Columns(MappingProxyType(specs), strict=True, rows=True)
 
 
 def peer_host(m: Message) -> Any:

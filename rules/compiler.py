@@ -7,24 +7,25 @@ file has several such rules for one target; adding lines, comments or further ta
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePath
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from sqlglot import exp
 
 from core.errors import RuleError
 from core.message import Schema
 from rules.bind import Binder
+from rules.catalog import KINDS, Catalog, Definition, view_relation
 from rules.checks import check
-from rules.codegen import Program, generate
 from rules.columns import MESSAGE_COLUMNS
 from rules.diagnostics import Diagnostic, Problems, Source, Span, suggestion
 from rules.functions import FunctionTable, hostless_functions
-from rules.nodes import MORE_SINKS_ARG, Foreach, SelectAll, span_of
-from rules.options import RuleOptions, read_options
-from rules.plan import Plan, plan
+from rules.nodes import MORE_SINKS_ARG, CreateView, Foreach, SelectAll, span_of
+from rules.options import VIEW_OPTIONS, RuleOptions, read_options
+from rules.parts import Part, compile_part
+from rules.relations import Relation
 from rules.sources import kinds_of
 from rules.statements import Statement, parse
 from rules.tree import Query
@@ -38,25 +39,11 @@ class RuleSource(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """A rule for what it reads by ``filters``."""
-
-    filters: tuple[str, ...]
-    plan: Plan
-    program: Program
-
-    @property
-    def schema(self) -> Schema:
-        """The names and types of the rows; ANY where a value may be anything."""
-        return self.plan.schema
-
-
-@dataclass(frozen=True, slots=True)
 class CompiledRule:
     """One rule, ready to be loaded into an engine; its rows go to every one of its ``targets``.
 
-    Its parts read different kinds of messages and give rows of different columns: ``SELECT *`` from several kinds. Any
-    other rule has one part.
+    A declared source or view is one without targets: ``kind``. Its parts read different kinds of messages
+    and give rows of different columns: ``SELECT *`` from several kinds. Any other has one part.
     """
 
     name: str
@@ -66,6 +53,7 @@ class CompiledRule:
     line: int
     sql: str
     parts: tuple[Part, ...]
+    kind: Literal["rule", "source", "view"] = "rule"
 
     @property
     def filters(self) -> tuple[str, ...]:
@@ -84,7 +72,7 @@ class CompiledRule:
     @property
     def source_code(self) -> str:
         """The generated Python."""
-        return "\n".join(part.program.source for part in self.parts)
+        return "\n".join(program.source for part in self.parts for program in part.programs)
 
     def explain(self) -> str:
         """The plan as text, part by part, with the options that are not as they are by default."""
@@ -96,9 +84,11 @@ class CompiledRule:
 
 @dataclass(frozen=True, slots=True)
 class RuleSet:
-    """All rules of a configuration, in the order of their files and lines."""
+    """All rules of a configuration, in the order of their files and lines; the sources and views that they read, each
+    after what it reads itself, and the lookup tables."""
 
     rules: tuple[CompiledRule, ...] = ()
+    relations: tuple[CompiledRule, ...] = ()
 
     def schemas_for(self, target: str) -> list[Schema]:
         """The schemas of the rules that write into ``target``, each once."""
@@ -115,11 +105,10 @@ def compile_rules(
     Raises RuleError with all diagnostics, file by file; nothing of a set with errors is usable.
     """
     compiler = _Compiler(targets, hostless_functions() if functions is None else functions)
-    for source in sources:
-        compiler.file(source)
+    compiler.files(sources)
     if compiler.diagnostics:
         raise RuleError(compiler.diagnostics)
-    return RuleSet(tuple(compiler.rules))
+    return RuleSet(tuple(compiler.rules), tuple(compiler.relations()))
 
 
 class _Compiler:
@@ -127,14 +116,65 @@ class _Compiler:
         self._targets = targets
         self._functions = functions
         self._places: dict[str, str] = {}
+        self._catalog = Catalog(self._relation)
         self.rules: list[CompiledRule] = []
         self.diagnostics: list[Diagnostic] = []
 
-    def file(self, source: RuleSource) -> None:
-        problems = Problems(Source(source.path, source.text))
-        for statement in parse(problems):
-            self._statement(statement, PurePath(source.path).stem, problems)
-        self.diagnostics += sorted(problems.found, key=lambda found: (found.line, found.column))
+    def files(self, sources: Sequence[RuleSource]) -> None:
+        """Compile all files: what they define first, so that it may be anywhere."""
+        files: list[tuple[str, Problems, list[Statement]]] = []
+        for source in sources:
+            problems = Problems(Source(source.path, source.text))
+            files.append((PurePath(source.path).stem, problems, parse(problems)))
+        for _, problems, statements in files:
+            for statement in statements:
+                if type(statement.tree) in KINDS:
+                    self._catalog.define(statement, problems)
+        for stem, problems, statements in files:
+            for statement in statements:
+                if type(statement.tree) not in KINDS:
+                    self._statement(statement, stem, problems)
+        self._catalog.finish()
+        for _, problems, _ in files:
+            self.diagnostics += sorted(problems.found, key=lambda found: (found.line, found.column))
+
+    def relations(self) -> Iterator[CompiledRule]:
+        """What runs for the relations that rules read."""
+        for definition in self._catalog.compiled:
+            if definition.used and definition.part is not None and definition.kind != "table":
+                yield CompiledRule(
+                    name=definition.name,
+                    targets=(),
+                    options=definition.options,
+                    path=definition.problems.source.path,
+                    line=definition.statement.line,
+                    sql=definition.statement.text,
+                    parts=(definition.part,),
+                    kind=definition.kind,
+                )
+
+    def _relation(self, definition: Definition) -> Relation | None:
+        """Compile a source, view or table: see ``Catalog``."""
+        tree, problems = definition.statement.tree, definition.problems
+        before = len(problems.found)
+        try:
+            relation = self._view(definition, tree) if isinstance(tree, CreateView) else None
+        except (RecursionError, MemoryError, SyntaxError):
+            problems.add("too-complex", "this statement is too complex", definition.statement.span)
+            relation = None
+        return None if len(problems.found) > before else relation
+
+    def _view(self, definition: Definition, tree: CreateView) -> Relation:
+        problems = definition.problems
+        definition.options = read_options(tree.args.get("options") or (), problems, VIEW_OPTIONS)
+        binder = Binder(MESSAGE_COLUMNS, self._functions, problems, self._catalog)
+        found = len(problems.found)
+        query = binder.query(tree.args["expression"])
+        if len(problems.found) == found:
+            check(query, problems)
+        if len(problems.found) == found:
+            definition.part = compile_part(definition.name, (), query, problems, options=definition.options)
+        return view_relation(definition.name, query, binder.time)
 
     def _statement(self, statement: Statement, stem: str, problems: Problems) -> None:
         tree = statement.tree
@@ -151,7 +191,8 @@ class _Compiler:
         insert: exp.Expr | None = None
         if isinstance(tree, exp.Create):
             named, insert = tree.this, tree.expression
-            options = read_options(tree, problems)
+            properties = tree.args.get("properties")
+            options = read_options(properties.expressions if properties is not None else (), problems)
         elif isinstance(tree, exp.Insert):
             insert = tree
         query_tree = tree if insert is None else insert.expression
@@ -160,11 +201,16 @@ class _Compiler:
         place = named if named is not None else tree if insert is None else insert.this
         self._claim(name, span_of(place), statement, problems)
         try:
-            binder = Binder(MESSAGE_COLUMNS, self._functions, problems)
-            query = binder.query(query_tree)
+            query = Binder(MESSAGE_COLUMNS, self._functions, problems, self._catalog).query(query_tree)
             if len(problems.found) > before or insert is None:
                 return
             check(query, problems)
+            if len(problems.found) > before:
+                return
+            parts = [
+                compile_part(name, targets, part, problems, number, options)
+                for number, part in enumerate(self._by_kind(query_tree, query, problems), 1)
+            ]
             if len(problems.found) > before:
                 return
             rule = CompiledRule(
@@ -174,10 +220,7 @@ class _Compiler:
                 path=problems.source.path,
                 line=statement.line,
                 sql=statement.text,
-                parts=tuple(
-                    compile_part(name, targets, part, number)
-                    for number, part in enumerate(self._by_kind(query_tree, query, problems), 1)
-                ),
+                parts=tuple(part for part in parts if part is not None),
             )
         except (RecursionError, MemoryError, SyntaxError):
             problems.add("too-complex", "this statement is too complex", statement.span)
@@ -187,7 +230,7 @@ class _Compiler:
     def _by_kind(self, tree: exp.Expr, query: Query, problems: Problems) -> list[Query]:
         """The query, or where it selects all columns of several kinds of messages, one for each with its columns."""
         kinds = kinds_of(query.filters)
-        if len(kinds) == 1 or not _selects_all(tree):
+        if len(kinds) < 2 or not _selects_all(tree):
             return [query]
         # It is right as a whole: what one kind lacks is missing there, and no problem.
         scratch = Problems(problems.source)
@@ -224,11 +267,6 @@ class _Compiler:
         if taken is not None:
             problems.add("duplicate-rule", f"there is already a rule {name!r}", span, hint=f"it is in {taken}")
         self._places.setdefault(name, f"{problems.source.path}:{statement.line}")
-
-
-def compile_part(name: str, targets: tuple[str, ...], query: Query, number: int = 1) -> Part:
-    """What runs for a bound query without errors, part ``number`` of its rule."""
-    return Part(query.filters, plan(name, targets, query), generate(name, query, number))
 
 
 def _selects_all(tree: exp.Expr) -> bool:

@@ -1,22 +1,36 @@
-"""What ``CREATE RULE name WITH (...)`` may say: every option with what it takes, in one table.
+"""What ``CREATE RULE name WITH (...)`` and ``CREATE VIEW name WITH (...)`` may say: every option with what it takes.
 
-A rule with options that are wrong is not compiled, so :class:`RuleOptions` holds only what was said well.
+What has wrong options is not compiled, so :class:`RuleOptions` holds only what was said well.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from types import MappingProxyType
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final, Literal, NamedTuple, get_args
 
 from sqlglot import exp
 
 from rules.diagnostics import Problems, suggestion
+from rules.functions.base import Refusal
+from rules.functions.intervals import interval_text, parse_fixed
 from rules.nodes import span_of
+from rules.windows.plan import Emit, Limits, WhenFull
 
 OnError = Literal["report", "ignore", "disable"]
 MAX_FAILURES: Final = 1_000_000
+MAX_ROWS: Final = 100_000_000
+_LENGTHS: Final = frozenset({"allowed_lateness"})
+
+
+class WindowOptions(NamedTuple):
+    """What a query's window may be told beside its SQL. ``allowed_lateness`` is microseconds."""
+
+    emit: Emit = Emit.ON_CLOSE
+    allowed_lateness: int = 0
+    limits: Limits = Limits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +49,36 @@ class RuleOptions:
     ``disable_after`` such messages in a row the rule does not run until the next reload."""
     disable_after: int = 100
     """Used with ``on_error = 'disable'``."""
+    emit: str = Emit.ON_CLOSE.value
+    """``on_close``: a window gives its rows once, when it is complete; ``on_change``: also each time it has changed."""
+    allowed_lateness: int = 0
+    """How long after its end a window takes late rows, and gives corrected results; microseconds."""
+    max_keys: int = Limits().max_keys
+    """Groups of one window."""
+    when_full: str = WhenFull.DROP_NEW.value
+    """At ``max_keys``: ``drop_new`` rejects rows of new groups, ``drop_oldest`` gives up the oldest groups."""
+    max_values: int = Limits().max_values
+    """Values that one aggregate of one group keeps, such as ``array_agg`` does."""
+    max_rows: int = Limits().max_rows
+    """Rows that a sliding window keeps for a group, and open sessions of one."""
+
+    @property
+    def window(self) -> WindowOptions:
+        """Those that are about the query's window."""
+        limits = Limits(self.max_keys, WhenFull(self.when_full), self.max_values, self.max_rows)
+        return WindowOptions(Emit(self.emit), self.allowed_lateness, limits)
 
     def changed(self) -> str:
         """Those that a WITH must have changed, as it would write them; empty where there are none."""
-        usual = RuleOptions()
-        values = ((field.name, getattr(self, field.name), getattr(usual, field.name)) for field in fields(self))
-        return ", ".join(f"{name} = {_written(value)}" for name, value, default in values if value != default)
+        values = ((field.name, getattr(self, field.name), getattr(DEFAULT, field.name)) for field in fields(self))
+        return ", ".join(
+            f"{name} = {_written(interval_text(value) if name in _LENGTHS else value)}"
+            for name, value, usual in values
+            if value != usual
+        )
+
+
+DEFAULT: Final = RuleOptions()
 
 
 def _written(value: Any) -> str:
@@ -86,20 +124,33 @@ def _texts(value: exp.Expr) -> tuple[str, ...]:
     return tuple(dict.fromkeys(tag for tag in found if tag))
 
 
-def _on_error(value: exp.Expr) -> OnError:
-    choices: tuple[OnError, ...] = get_args(OnError)
+def _one_of(choices: Sequence[str]) -> Callable[[exp.Expr], str]:
+    def read(value: exp.Expr) -> str:
+        if isinstance(value, exp.Literal) and value.is_string and value.name in choices:
+            return value.name
+        raise _WrongError(f"is one of {', '.join(map(repr, choices))}", suggestion(value.name, choices) or "")
+
+    return read
+
+
+def _count(most: int) -> Callable[[exp.Expr], int]:
+    def read(value: exp.Expr) -> int:
+        number = value.name if isinstance(value, exp.Literal) and not value.is_string else ""
+        if not (number.isdigit() and 1 <= int(number[:10]) <= most):
+            raise _WrongError(f"is a whole number from 1 to {most}")
+        return int(number)
+
+    return read
+
+
+def _length(value: exp.Expr) -> int:
+    """Microseconds of a text such as ``'1 minute'``."""
     if isinstance(value, exp.Literal) and value.is_string:
-        for choice in choices:
-            if choice == value.name:
-                return choice
-    raise _WrongError(f"is one of {', '.join(map(repr, choices))}", suggestion(value.name, choices) or "")
-
-
-def _count(value: exp.Expr) -> int:
-    number = value.name if isinstance(value, exp.Literal) and not value.is_string else ""
-    if not (number.isdigit() and 1 <= int(number[:10]) <= MAX_FAILURES):
-        raise _WrongError(f"is a whole number from 1 to {MAX_FAILURES}")
-    return int(number)
+        with suppress(Refusal):
+            length = parse_fixed(value.name)
+            if length >= 0:
+                return length
+    raise _WrongError("is a length of time, such as '30 seconds'")
 
 
 _READERS: Final[MappingProxyType[str, Callable[[exp.Expr], Any]]] = MappingProxyType(
@@ -107,23 +158,30 @@ _READERS: Final[MappingProxyType[str, Callable[[exp.Expr], Any]]] = MappingProxy
         "enabled": _boolean,
         "description": _text,
         "tags": _texts,
-        "on_error": _on_error,
-        "disable_after": _count,
+        "on_error": _one_of(get_args(OnError)),
+        "disable_after": _count(MAX_FAILURES),
+        "emit": _one_of([emit.value for emit in Emit]),
+        "allowed_lateness": _length,
+        "max_keys": _count(MAX_ROWS),
+        "when_full": _one_of([choice.value for choice in WhenFull]),
+        "max_values": _count(MAX_ROWS),
+        "max_rows": _count(MAX_ROWS),
     }
 )
 OPTIONS: Final = tuple(field.name for field in fields(RuleOptions))
+VIEW_OPTIONS: Final = tuple(name for name in OPTIONS if name not in ("enabled", "tags", "disable_after"))
+"""A view runs while a rule reads it."""
 
 
-def read_options(tree: exp.Create, problems: Problems) -> RuleOptions:
-    """The options of a CREATE RULE; what is wrong with them goes to ``problems``."""
-    properties = tree.args.get("properties")
+def read_options(options: Sequence[exp.Expr], problems: Problems, known: Sequence[str] = OPTIONS) -> RuleOptions:
+    """The options of a WITH, which may be those ``known``; what is wrong with them goes to ``problems``."""
     found: dict[str, Any] = {}
     written: dict[str, exp.Expr] = {}
-    for option in properties.expressions if properties is not None else ():
+    for option in options:
         name, value = option.this.name, option.args["value"]
-        reader = _READERS.get(name)
+        reader = _READERS.get(name) if name in known else None
         if reader is None:
-            hint = suggestion(name, OPTIONS) or f"options are {', '.join(OPTIONS[:-1])} and {OPTIONS[-1]}"
+            hint = suggestion(name, known) or f"options are {', '.join(known[:-1])} and {known[-1]}"
             problems.add("unknown-option", f"there is no option {name!r}", span_of(option.this), hint=hint)
             continue
         if name in written:
@@ -136,10 +194,10 @@ def read_options(tree: exp.Create, problems: Problems) -> RuleOptions:
             problems.add(
                 "unknown-option", f"the option {name!r} {wrong}", span_of(wrong.place or value), hint=wrong.hint
             )
-    options = RuleOptions(**found)
+    read = RuleOptions(**found)
     undecided = "on_error" in written and "on_error" not in found
-    if "disable_after" in found and options.on_error != "disable" and not undecided:
+    if "disable_after" in found and read.on_error != "disable" and not undecided:
         hint = "add on_error = 'disable'"
         place = span_of(written["disable_after"])
         problems.add("unknown-option", "'disable_after' counts only with on_error = 'disable'", place, hint=hint)
-    return options
+    return read

@@ -7,14 +7,16 @@ uses are listed, and only those are taken from a message. ``explain`` is byte-st
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from core.message import Schema
 from rules.columns import SYSTEM_SOURCES
+from rules.functions.intervals import interval_text
 from rules.sources import source_name
-from rules.tree import Column, Document, Expr, Key, Query, Ref, walk
+from rules.tree import Aggregated, Column, Document, Expr, Grouping, Key, Query, Ref, walk
 from rules.types import Types
 from rules.unparse import Unparser
+from rules.windows.plan import Count, EventTime, Sliding
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,49 @@ class Unnest:
 
 
 @dataclass(frozen=True, slots=True)
+class Read:
+    """Rows of a relation; ``columns`` are all that is read of them."""
+
+    relation: str
+    columns: tuple[str, ...]
+
+    def lines(self) -> Iterator[str]:
+        yield f"read {self.relation}"
+        yield f"  columns: {', '.join(self.columns) or 'none'}"
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Groups of the rows of a window, told apart by ``keys``."""
+
+    window: str
+    timing: str
+    keys: tuple[str, ...]
+    aggregates: tuple[str, ...]
+
+    def lines(self) -> Iterator[str]:
+        yield f"window {self.window}"
+        yield f"  time: {self.timing}"
+        if self.keys:
+            yield f"  keys: {', '.join(self.keys)}"
+        yield f"  aggregates: {', '.join(self.aggregates) or 'none'}"
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """The rows of a window in the order of ``keys``, the first ``limit`` of them."""
+
+    keys: tuple[str, ...]
+    limit: int | None
+
+    def lines(self) -> Iterator[str]:
+        if self.keys:
+            yield f"sort {', '.join(self.keys)}"
+        if self.limit is not None:
+            yield f"limit {self.limit}"
+
+
+@dataclass(frozen=True, slots=True)
 class Project:
     """The output columns: name, type, expression."""
 
@@ -68,18 +113,22 @@ class Project:
             yield f"  {name.ljust(widths[0])}  {kind.ljust(widths[1])}  {expression}"
 
 
+Step = Project | Order | Group | Unnest | Filter | Scan | Read
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A rule's steps, from the outlets to the source."""
+    """A rule's steps, from the outlets to the source; a view has no targets."""
 
     rule: str
     targets: tuple[str, ...]
     schema: Schema
-    steps: tuple[Project | Unnest | Filter | Scan, ...]
+    steps: tuple[Step, ...]
 
     def explain(self) -> str:
         """The plan as text, without a newline at the end."""
-        lines = [f"rule {self.rule}", f"insert into {', '.join(self.targets)}"]
+        head = [f"rule {self.rule}", f"insert into {', '.join(self.targets)}"]
+        lines = head if self.targets else [f"relation {self.rule}"]
         for depth, step in enumerate(self.steps, 1):
             lines += ["  " * depth + line for line in step.lines()]
         return "\n".join(lines)
@@ -94,18 +143,56 @@ def plan(rule: str, targets: tuple[str, ...], query: Query) -> Plan:
     columns = tuple(
         (name, kind.value, text.of(query.lets[index])) for (name, index), kind in zip(query.outputs, kinds, strict=True)
     )
-    steps: list[Project | Unnest | Filter | Scan] = [Project(columns)]
+    steps: list[Step] = [Project(columns)]
     unnest = query.unnest
     if unnest is not None:
         condition = None if unnest.condition is None else text.of(unnest.condition)
         steps.append(Unnest(text.of(unnest.array), condition))
+    if query.grouping is not None:
+        steps += _grouped(query, query.grouping, text)
     if query.where is not None:
         steps.append(Filter(text.of(query.where)))
     steps.append(_scan(query))
     return Plan(rule, targets, Schema(names, kinds), tuple(steps))
 
 
-def _scan(query: Query) -> Scan:
+def _grouped(query: Query, grouping: Grouping, text: Unparser) -> Iterator[Step]:
+    keys = tuple(
+        f"{text.of(sort.value)}{' DESC' if sort.descending else ''}"
+        f"{'' if sort.nulls_first == sort.descending else ' NULLS FIRST' if sort.nulls_first else ' NULLS LAST'}"
+        for sort in grouping.order
+    )
+    if keys or grouping.limit is not None:
+        yield Order(keys, grouping.limit)
+    if grouping.having is not None:
+        yield Filter(text.of(grouping.having))
+    calls = dict.fromkeys(
+        text.of(node) for root in _roots(query) for node in walk(root) if isinstance(node, Aggregated)
+    )
+    aggregates = ("the rows",) if grouping.rows else tuple(calls)
+    timing = grouping.timing
+    told = "arrival"
+    if isinstance(timing, EventTime):
+        told = f"{text.of(grouping.time)}, {interval_text(timing.delay)} behind the latest"
+        if timing.idle_timeout is not None:
+            told += f", with the clock after {interval_text(timing.idle_timeout)} without rows"
+    yield Group(_window(grouping, text), told, tuple(map(text.of, grouping.keys)), aggregates)
+
+
+def _window(grouping: Grouping, text: Unparser) -> str:
+    window = grouping.window
+    words = [type(window).__name__.lower()]
+    for part in fields(window):
+        value = getattr(window, part.name)
+        if value and part.name not in ("when", "begin", "emit"):
+            long = isinstance(value, int) and not isinstance(window, Count)
+            words.append(f"{part.name.replace('_', ' ')} {interval_text(value) if long else value}")
+    names = ("when",) if isinstance(window, Sliding) else ("begin", "emit")
+    words += [f"{name} {text.of(mark)}" for name, mark in zip(names, grouping.marks, strict=False)]
+    return f"{words[0]} {', '.join(words[1:])}"
+
+
+def _scan(query: Query) -> Scan | Read:
     columns: set[str] = set()
     fields: set[str] = set()
     for root in _roots(query):
@@ -115,17 +202,19 @@ def _scan(query: Query) -> Scan:
             elif isinstance(expr, Key) and isinstance(expr.base, Document):
                 fields.add(expr.name)
     order = [name for name in query.source.specs if name in columns]
+    if query.relation:
+        return Read(query.relation, tuple(order))
     return Scan(query.filters, tuple(order), tuple(sorted(fields)))
 
 
 def _roots(query: Query) -> Iterator[Expr]:
     yield from query.lets
-    if query.where is not None:
-        yield query.where
     if query.unnest is not None:
         yield query.unnest.array
-        if query.unnest.condition is not None:
-            yield query.unnest.condition
+    yield from query.conditions
+    if query.grouping is not None:
+        yield from (query.grouping.time, *query.grouping.keys, *query.grouping.marks)
+        yield from (sort.value for sort in query.grouping.order)
 
 
 def _quoted(name: str) -> str:

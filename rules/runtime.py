@@ -20,9 +20,10 @@ from core.errors import HeadraceError
 from core.message import MISSING, SYSTEM_ERRORS, Batch, Message, Row, Schema
 from core.metrics import Counter, Metrics
 from core.topic_index import TopicIndex
-from rules.compiler import CompiledRule, Part, RuleSet
+from rules.compiler import CompiledRule, RuleSet
 from rules.limits import DEFAULT, Limits
 from rules.operators import EvaluationError, explained
+from rules.parts import Part
 from rules.paths import document
 
 OnError = Callable[[str, Message, Exception], None]

@@ -30,12 +30,16 @@ Step = Callable[[Expr], Expr]
 
 @dataclass(slots=True)
 class Scope:
-    """The names of one level. ``base`` are names from outside that hide columns: the level above and the element."""
+    """The names of one level. ``base`` are names from outside that hide columns: the level above and the element.
+
+    ``rows``: the source has rows, whose column ``payload`` is a column like others.
+    """
 
     lets: list[Expr]
     columns: Mapping[str, object]
     base: Mapping[str, Expr] = field(default_factory=dict)
     names: dict[str, int] = field(default_factory=dict)
+    rows: bool = False
 
     def knows(self, name: str) -> bool:
         return name in self.names or name in self.base or name in self.columns
@@ -67,10 +71,9 @@ class Scope:
             return UNDEFINED
         return self._inside(name, Column(name), steps)
 
-    @staticmethod
-    def _inside(name: str, value: Expr, steps: list[Step]) -> Expr:
+    def _inside(self, name: str, value: Expr, steps: list[Step]) -> Expr:
         if steps and name == PAYLOAD:
-            value = Document() if value == Column(PAYLOAD) else DocumentOf(value)
+            value = Document() if value == Column(PAYLOAD) and not self.rows else DocumentOf(value)
         for step in steps:
             value = step(value)
         return value
@@ -81,7 +84,7 @@ class Scope:
             known = self.names.get(name)
             base = UNDEFINED if known is None else self.value(known)
             if name == PAYLOAD and known is not None:
-                base = Document() if base == Column(PAYLOAD) else DocumentOf(base)
+                base = Document() if base == Column(PAYLOAD) and not self.rows else DocumentOf(base)
             value = Put(base, steps, value)
         self.names[name] = self.add(value)
 

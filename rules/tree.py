@@ -7,15 +7,18 @@ node means at run time is defined by ``operators``; its static type by ``types``
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field, fields
-from typing import Any, Final, Literal
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from core.message import MISSING, Type
 from rules.casts import ANY_SHAPE, Shape
 from rules.columns import Columns
 from rules.diagnostics import NOWHERE, Span
 from rules.functions import ScalarFunction
+
+if TYPE_CHECKING:
+    from rules.windows.plan import Timing, Window
 
 ArithmeticOperator = Literal["+", "-", "*", "/", "div", "mod"]
 ComparisonOperator = Literal["=", "!=", "<", "<=", ">", ">="]
@@ -81,6 +84,39 @@ class Ref(Expr):
 @dataclass(frozen=True, slots=True)
 class Sender(Expr):
     """The message's publisher: an argument that no call names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Whole(Expr):
+    """The message or row itself, to be carried along."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyOf(Expr):
+    """What groups and partitions are told apart by: ``()``, the item's value, or a tuple of several. Those at the
+    positions ``boxed`` may be of any type and are wrapped (``rules.aggregates.keys``)."""
+
+    items: tuple[Expr, ...]
+    boxed: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class WindowEdge(Expr):
+    """``window_start`` or ``window_end``."""
+
+    end: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Aggregated(Expr):
+    """A call of an aggregate, over the rows of a group. ``rules.split`` takes it out before code is made."""
+
+    name: str
+    arguments: tuple[Expr, ...]
+    constants: tuple[Any, ...]
+    filter: Expr | None
+    distinct: bool
+    result: Type
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,11 +363,38 @@ class Unnest:
 
 
 @dataclass(frozen=True, slots=True)
+class Sort:
+    """One key of ORDER BY. ``nulls_first``: where null and missing come."""
+
+    value: Expr
+    descending: bool
+    nulls_first: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Grouping:
+    """What makes rows of windows of a query's rows. ``time`` is the microseconds of a row, ``marks`` are the conditions
+    that the window itself asks; without keys and aggregates the rows of a window are its result: ``rows``."""
+
+    window: Window
+    timing: Timing
+    time: Expr
+    keys: tuple[Expr, ...]
+    marks: tuple[Expr, ...] = ()
+    having: Expr | None = None
+    order: tuple[Sort, ...] = ()
+    limit: int | None = None
+    rows: bool = False
+    span: Span = field(default=NOWHERE, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Query:
-    """One SELECT or FOREACH over the columns of ``source``.
+    """One SELECT or FOREACH over the columns of ``source``: messages of the topics ``filters``, or a relation's rows.
 
     The values ``lets`` are computed in order; ``where`` follows those of the message (all of them, without FOREACH).
-    ``outputs`` are pairs of a column name and the number of its value.
+    ``outputs`` are pairs of a column name and the number of its value. With a ``grouping`` they are those of a group,
+    and ``where`` is asked of the rows.
     """
 
     source: Columns
@@ -340,6 +403,15 @@ class Query:
     where: Expr | None
     unnest: Unnest | None
     outputs: tuple[tuple[str, int], ...]
+    relation: str = ""
+    grouping: Grouping | None = None
+
+    @property
+    def conditions(self) -> tuple[Expr, ...]:
+        """Whatever has to be true."""
+        found = [self.where, self.unnest.condition if self.unnest else None]
+        found.append(self.grouping.having if self.grouping else None)
+        return tuple(condition for condition in found if condition is not None)
 
 
 def children(expr: Expr) -> Iterator[Expr]:
@@ -354,6 +426,22 @@ def _expressions(value: Any) -> Iterator[Expr]:
     elif isinstance(value, tuple):
         for item in value:
             yield from _expressions(item)
+
+
+def rebuilt(expr: Expr, change: Callable[[Expr], Expr]) -> Expr:
+    """``expr`` with ``change`` applied to each of its operands."""
+    values = {part.name: getattr(expr, part.name) for part in fields(expr)}
+    new = {name: changed for name, value in values.items() if (changed := _rebuilt(value, change)) is not value}
+    return replace(expr, **new) if new else expr
+
+
+def _rebuilt(value: Any, change: Callable[[Expr], Expr]) -> Any:
+    if isinstance(value, Expr):
+        return change(value)
+    if isinstance(value, tuple):
+        items = tuple(_rebuilt(item, change) for item in value)
+        return value if all(new is old for new, old in zip(items, value, strict=True)) else items
+    return value
 
 
 def walk(expr: Expr) -> Iterator[Expr]:

@@ -15,6 +15,7 @@ from core.message import Type
 from rules.columns import ColumnSpec
 from rules.functions.instants import WHOLE_FIELDS
 from rules.tree import (
+    Aggregated,
     And,
     Arithmetic,
     Call,
@@ -35,6 +36,7 @@ from rules.tree import (
     IntegerRange,
     IsBoolean,
     IsNull,
+    KeyOf,
     Like,
     ListOf,
     Negate,
@@ -49,6 +51,8 @@ from rules.tree import (
     Shift,
     Slice,
     TopicMatches,
+    Whole,
+    WindowEdge,
     is_null,
 )
 
@@ -227,6 +231,10 @@ class Types:
         return self.of(expr.operand)
 
 
+def _aggregated(_types: Types, expr: Aggregated) -> Static:
+    return Static(expr.result, certain=expr.name == "count", declared=expr.result is not Type.ANY)
+
+
 def _always(static: Static) -> Callable[[Types, Any], Static]:
     return lambda _types, _expr: static
 
@@ -248,6 +256,10 @@ _RULES: Final[dict[type[Expr], Callable[[Types, Any], Static]]] = {
     NullIf: Types._null_if,
     InArray: _always(Static(Type.BOOLEAN, certain=False, declared=True)),
     Received: _always(Static(Type.TIMESTAMP, certain=True)),
+    WindowEdge: _always(Static(Type.TIMESTAMP, certain=True)),
+    Aggregated: _aggregated,
+    Whole: _always(ANYTHING),
+    KeyOf: _always(ANYTHING),
     Shift: Types._shift,
     Extract: Types._extract,
     Concat: _always(Static(Type.TEXT, certain=False, declared=True)),

@@ -10,6 +10,7 @@ from core.message import MISSING, Type
 from rules.functions.instants import zoned_text
 from rules.functions.intervals import interval_text
 from rules.tree import (
+    Aggregated,
     And,
     Append,
     Arithmetic,
@@ -36,6 +37,7 @@ from rules.tree import (
     IsNull,
     Item,
     Key,
+    KeyOf,
     Like,
     ListOf,
     Negate,
@@ -52,6 +54,8 @@ from rules.tree import (
     Shift,
     Slice,
     TopicMatches,
+    Whole,
+    WindowEdge,
 )
 
 _BARE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_$@~]*", re.ASCII).fullmatch
@@ -126,6 +130,11 @@ class Unparser:
     def _binary(self, operator: str, left: Expr, right: Expr) -> str:
         return f"{self._part(left)} {operator} {self._part(right)}"
 
+    def _aggregated(self, expr: Aggregated) -> str:
+        items = [*map(self.of, expr.arguments), *(self.of(Const(value, Type.ANY)) for value in expr.constants)]
+        called = f"{expr.name}({'DISTINCT ' if expr.distinct else ''}{', '.join(items) or '*'})"
+        return called if expr.filter is None else f"{called} FILTER (WHERE {self.of(expr.filter)})"
+
     def _like(self, expr: Like) -> str:
         text = self._binary("ILIKE" if expr.ignore_case else "LIKE", expr.operand, expr.pattern)
         return text if expr.escape == "\\" else f"{text} ESCAPE '{expr.escape}'"
@@ -191,6 +200,10 @@ _TEXT: Final[dict[type[Expr], Callable[[Unparser, Any], str]]] = {
     Case: Unparser._case,
     Cast: Unparser._cast,
     Received: lambda _, _expr: "CURRENT_TIMESTAMP",
+    Whole: lambda _, _expr: "the row",
+    KeyOf: lambda text, expr: f"({text._list(expr.items)})",
+    WindowEdge: lambda _, expr: "window_end" if expr.end else "window_start",
+    Aggregated: Unparser._aggregated,
     Extract: Unparser._extract,
     Shift: Unparser._shift,
     Call: lambda text, expr: f"{expr.name}({text._list(expr.arguments)})",

@@ -39,6 +39,7 @@ from rules.tree import (
     IsNull,
     Item,
     Key,
+    KeyOf,
     Like,
     ListOf,
     Negate,
@@ -54,6 +55,7 @@ from rules.tree import (
     Shift,
     Slice,
     TopicMatches,
+    Whole,
     is_null,
 )
 
@@ -257,6 +259,8 @@ _EMIT: Final[dict[type[Expr], Callable[[Expressions, Any], str]]] = {
     Opened: Expressions._opened,
     Ref: Expressions._ref,
     Received: Expressions._received,
+    Whole: Expressions._whole,
+    KeyOf: Expressions._key_of,
     Shift: Expressions._shift,
     Extract: Expressions._extract,
     Item: Expressions._item,

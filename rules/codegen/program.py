@@ -1,5 +1,8 @@
 """One query -> one function ``rule(messages, emit, fail)``.
 
+Of a query over rows of a relation it is ``rule(rows, emit, fail, now)``: what a message tells of itself, the time in
+microseconds above all, is told once for all rows.
+
 For every message the function computes the fields that may fail, then WHERE, then the rest (emqx.md 1.3: fields come
 first, but what cannot fail need not be computed for messages that WHERE drops), and calls ``emit`` with a row, a
 tuple in the order of the query's outputs. An exception goes to ``fail(message, error)`` and the next message follows.
@@ -11,14 +14,15 @@ The source is registered in ``linecache``, so tracebacks and debuggers show it.
 from __future__ import annotations
 
 import linecache
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import CodeType, MappingProxyType
 from typing import Any, Final
 
-from core.message import MISSING, Message, Row
+from core.message import MISSING
 from formats.json import decode_document
 from rules import operators, paths
+from rules.aggregates.keys import boxed
 from rules.codegen.analysis import Analysis
 from rules.codegen.emitter import Emitter
 from rules.codegen.expressions import Expressions
@@ -29,7 +33,8 @@ from rules.functions.values import same
 from rules.limits import DEFAULT, Limits, helpers
 from rules.tree import Key, Query, Ref, is_path
 
-Rule = Callable[[Sequence[Message], Callable[[Row], None], Callable[[Message, Exception], None]], int | None]
+Rule = Callable[..., int | None]
+"""``rule(messages, emit, fail)`` or ``rule(rows, emit, fail, now)``."""
 
 SELECT: Final = "select_and_transform_error"
 COLLECT: Final = "select_and_collect_error"
@@ -37,6 +42,8 @@ WHERE: Final = "match_conditions_error"
 INCASE: Final = "match_incase_error"
 DO: Final = "doeach_error"
 
+_MANY_ROWS: Final = 100
+"""Rows that FOREACH makes of a relation's row without a look at their size."""
 _BUILTINS: Final = MappingProxyType(
     {
         **{kind.__name__: kind for kind in (bool, int, float, str, bytes, list, dict, Exception)},
@@ -63,6 +70,7 @@ _NAMESPACE: Final[Mapping[str, Any]] = MappingProxyType(
         "MISSING": MISSING,
         "EVENT": EVENT,
         "RULE_ID": "rule_id",
+        "boxed": boxed,
         "decode": decode_document,
         "same": same,
         "shifted": shifted,
@@ -109,7 +117,8 @@ def generate(name: str, query: Query, part: int = 1) -> Program:
     out = Emitter()
     marks: list[tuple[int, str]] = []
     body = _Body(query, out, marks)
-    with out.block("def rule(messages, emit, fail):"):
+    rows = query.source.rows
+    with out.block("def rule(messages, emit, fail, now):" if rows else "def rule(messages, emit, fail):"):
         if query.unnest is not None:
             out.line("passed = 0")
         with out.block("for m in messages:"):
@@ -174,7 +183,8 @@ class _Body:
             out.line(f"rows.append({self._row()})")
         with out.block("if rows:"):
             # What does not grow is a part of the message, but FOREACH repeats it.
-            with out.block("if len(rows) * len(m.payload) > MAX_BYTES:"):
+            large = f"len(rows) > {_MANY_ROWS}" if query.source.rows else "len(rows) * len(m.payload) > MAX_BYTES"
+            with out.block(f"if {large}:"):
                 out.line("charge_rows(rows)")
             out.line("passed += 1")
             with out.block("for row in rows:"):

@@ -46,7 +46,7 @@ class Temporal(Values):
         return f"({text} if {tests[0]} else {name})" if tests else f"({text})"
 
     def _received(self, _expr: Received) -> str:
-        return "m.received_ns // 1000"
+        return "now" if self._facts.query.source.rows else "m.received_ns // 1000"
 
     def _temporal_arithmetic(self, expr: Arithmetic) -> str:
         left, right = self.atom(expr.left), self.atom(expr.right)

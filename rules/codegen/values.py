@@ -24,6 +24,7 @@ from rules.tree import (
     IntegerRange,
     Item,
     Key,
+    KeyOf,
     ListOf,
     ObjectOf,
     Opened,
@@ -31,6 +32,7 @@ from rules.tree import (
     Ref,
     Sender,
     Slice,
+    Whole,
 )
 
 _FIELDS: Final = "fields of the document"
@@ -118,6 +120,15 @@ class Values:
     def _ref(self, expr: Ref) -> str:
         text = self.value(self._facts.query.lets[expr.index])
         return text if _is_atom(text) or not self._facts.shared(expr) else self._out.local(text)
+
+    def _whole(self, _expr: Whole) -> str:
+        return "m"
+
+    def _key_of(self, expr: KeyOf) -> str:
+        items = [self.value(item) for item in expr.items]
+        for place in expr.boxed:
+            items[place] = f"boxed({items[place]})"
+        return items[0] if len(items) == 1 else tuple_text(items)
 
     def _sender(self, _expr: Sender) -> str:
         return "m.publisher"

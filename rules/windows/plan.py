@@ -150,7 +150,7 @@ class WindowPlan:
     aggregates: AggregateTable = field(default_factory=lambda: AGGREGATES, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        _check_window(self.window)
+        check_window(self.window)
         for name, value in _durations(self.timing):
             if value is not None and value < 0:
                 raise PlanError(f"{name} must not be negative")
@@ -203,7 +203,8 @@ def _durations(timing: Timing) -> list[tuple[str, int | None]]:
     return [(name, getattr(timing, name)) for name in ("delay", "idle_timeout", "allowed_lateness", "max_ahead")]
 
 
-def _check_window(window: Window) -> None:
+def check_window(window: Window) -> None:
+    """PlanError where there can be no such window."""
     names = [name for name in ("size", "hop", "gap", "max_duration", "every") if hasattr(window, name)]
     for name in names:
         value = getattr(window, name)

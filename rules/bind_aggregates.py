@@ -1,0 +1,129 @@
+"""Calls of aggregates: which names mean one, their arguments, DISTINCT and FILTER.
+
+In a query with a window a name that an aggregate has means that aggregate, also where a scalar function has it too;
+``emqx_rule_funcs.first(x)`` still means the function. Arguments are of the window's rows: there a name means the
+source's column before it means an output, as in standard SQL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Final
+
+from sqlglot import exp
+
+from core.errors import HeadraceError
+from rules.aggregates import AGGREGATES, AggregateCall, check_call
+from rules.bind_typed import TypedBinder
+from rules.codes import AGGREGATES_PAGE
+from rules.diagnostics import suggestion
+from rules.functions import FunctionTable
+from rules.nodes import Modified, span_of
+from rules.tree import UNDEFINED, Aggregated, Const, Expr, walk
+
+_WINDOW: Final = "FROM TUMBLE(source, ts, INTERVAL '1 minute') gives it the rows of a minute"
+
+
+class AggregateBinder(TypedBinder):
+    """Binds calls of aggregates. ``_grouped``: this query has a window."""
+
+    _functions: FunctionTable
+    _grouped: bool = False
+    _inside: str = ""
+    """The aggregate whose arguments are being bound."""
+
+    @contextmanager
+    def _of_input(self) -> Iterator[None]:
+        """Where a query with a window speaks of the window's rows, and not of its result."""
+        scope, before = self._scope, self._condition
+        if not self._grouped:
+            yield
+            return
+        names = {name: index for name, index in scope.names.items() if name not in scope.columns}
+        self._scope = replace(scope, names=names)
+        self._condition = True
+        try:
+            yield
+        finally:
+            self._scope, self._condition = scope, before
+
+    def _over_rows(self, tree: exp.Expr, modified: Modified | None) -> Expr | None:
+        """What a call means that is about several rows; None where it is a call of something else."""
+        name = tree.name.lower()
+        known = name in AGGREGATES
+        if not known or (not self._grouped and name in self._functions):
+            return None if modified is None else self._unmodified(tree, modified)
+        if not self._grouped:
+            message = f"{name}() is of several rows, and this query has no window"
+            self._problems.add("no-window", message, span_of(tree), hint=_WINDOW)
+            return UNDEFINED
+        if self._inside:
+            hint = f"compute one of them in a view, and the other over that: CREATE VIEW v AS SELECT {name}(...) ..."
+            self._problems.add("nested-aggregate", f"{name}() stands inside {self._inside}()", span_of(tree), hint=hint)
+            return UNDEFINED
+        self._inside = name
+        try:
+            with self._of_input():
+                return self._aggregate(name, tree, modified)
+        finally:
+            self._inside = ""
+
+    def _unmodified(self, tree: exp.Expr, modified: Modified) -> Expr | None:
+        """A scalar function takes neither DISTINCT nor FILTER."""
+        what = next(name for name in ("distinct", "order", "filter", "over") if modified.args.get(name))
+        hint = suggestion(tree.name, AGGREGATES) or f"aggregates are listed in {AGGREGATES_PAGE}"
+        word = {"order": "ORDER BY"}.get(what, what.upper())
+        message = f"{word} is for aggregates, and {tree.name}() is none"
+        self._problems.add("unsupported", message, span_of(tree), hint=hint)
+        return UNDEFINED
+
+    def _aggregate(self, name: str, tree: exp.Expr, modified: Modified | None) -> Expr:
+        aggregate = AGGREGATES[name]
+        given = tree.expressions
+        if len(given) == 1 and isinstance(given[0], exp.Star):
+            if name != "count":
+                message = f"{name}(*) has no meaning"
+                self._problems.add("wrong-arity", message, span_of(tree), hint=f"name the column: {name}(x)")
+                return UNDEFINED
+            given = []
+        bound = [self.expression(argument) for argument in given]
+        count = min(len(aggregate.parameters), len(bound))
+        arguments, rest = tuple(bound[:count]), bound[count:]
+        constants: list[object] = []
+        for value in rest:
+            if not isinstance(value, Const):
+                message = f"this argument of {name}() is the same for all rows: a constant"
+                self._problems.add("wrong-type", message, value.span, hint=aggregate.doc)
+                return UNDEFINED
+            constants.append(value.value)
+        condition = distinct = None
+        if modified is not None:
+            for clause in ("over", "order"):
+                if modified.args.get(clause):
+                    text = "OVER" if clause == "over" else "ORDER BY"
+                    self._problems.add("unsupported", f"{text} is not supported in {name}()", span_of(modified))
+            tested = modified.args.get("filter")
+            condition = None if tested is None else self._as_condition(tested)
+            distinct = modified.args.get("distinct")
+        call = AggregateCall(name, tuple(range(len(arguments))), tuple(constants), None, bool(distinct))
+        try:
+            check_call(call, AGGREGATES)
+        except HeadraceError as error:
+            self._problems.add("wrong-arity", str(error), span_of(tree), hint=aggregate.doc)
+            return UNDEFINED
+        result = aggregate.result_type([self._types.declared(argument) for argument in arguments])
+        return Aggregated(name, arguments, tuple(constants), condition, bool(distinct), result)
+
+    def _as_condition(self, tree: exp.Expr) -> Expr:
+        before, self._condition = self._condition, True
+        try:
+            return self.expression(tree)
+        finally:
+            self._condition = before
+
+
+def has_aggregate(expr: Expr) -> bool:
+    """Does the expression, names followed not, call an aggregate?"""
+    return any(isinstance(node, Aggregated) for node in walk(expr))
