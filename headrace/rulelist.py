@@ -12,7 +12,7 @@ import msgspec
 
 from core.message import SYSTEM_ERRORS
 from rules.compiler import CompiledRule, RuleSet
-from rules.runtime import LoadedRule
+from rules.loaded import LoadedRule
 from rules.sources import source_name
 
 RuleState = Literal["running", "disabled", "failed"]

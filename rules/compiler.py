@@ -25,7 +25,7 @@ from rules.functions import FunctionTable, hostless_functions
 from rules.nodes import MORE_SINKS_ARG, CreateView, Foreach, SelectAll, span_of
 from rules.options import VIEW_OPTIONS, RuleOptions, read_options
 from rules.parts import Part, compile_part
-from rules.relations import Relation
+from rules.relations import EventColumn, Relation
 from rules.sources import kinds_of
 from rules.statements import Statement, parse
 from rules.tree import Query
@@ -54,6 +54,8 @@ class CompiledRule:
     sql: str
     parts: tuple[Part, ...]
     kind: Literal["rule", "source", "view"] = "rule"
+    time: EventColumn | None = None
+    """The column of a relation that tells when a row happened."""
 
     @property
     def filters(self) -> tuple[str, ...]:
@@ -151,6 +153,7 @@ class _Compiler:
                     sql=definition.statement.text,
                     parts=(definition.part,),
                     kind=definition.kind,
+                    time=definition.relation.time if definition.relation is not None else None,
                 )
 
     def _relation(self, definition: Definition) -> Relation | None:
@@ -230,7 +233,7 @@ class _Compiler:
     def _by_kind(self, tree: exp.Expr, query: Query, problems: Problems) -> list[Query]:
         """The query, or where it selects all columns of several kinds of messages, one for each with its columns."""
         kinds = kinds_of(query.filters)
-        if len(kinds) < 2 or not _selects_all(tree):
+        if len(kinds) < 2 or query.grouping is not None or not _selects_all(tree):
             return [query]
         # It is right as a whole: what one kind lacks is missing there, and no problem.
         scratch = Problems(problems.source)

@@ -19,10 +19,10 @@ from rules.columns import Columns, given_columns
 from rules.compiler import CompiledRule
 from rules.diagnostics import Diagnostic, Problems, Source, Span
 from rules.functions import FunctionTable, hostless_functions
+from rules.loaded import Hooks, LoadedRule, RuleFailure
 from rules.nodes import Foreach, span_of
 from rules.options import RuleOptions
 from rules.parts import compile_part
-from rules.runtime import Hooks, LoadedRule, RuleFailure
 from rules.scope import PAYLOAD
 from rules.statements import parse
 

@@ -62,6 +62,9 @@ class RuleOptions:
     max_rows: int = Limits().max_rows
     """Rows that a sliding window keeps for a group, and open sessions of one."""
 
+    on_reload: Literal["drain", "drop"] = "drain"
+    """A query with a window that a reload has changed or removed gives what its windows hold (``drain``), or not."""
+
     @property
     def window(self) -> WindowOptions:
         """Those that are about the query's window."""
@@ -166,6 +169,7 @@ _READERS: Final[MappingProxyType[str, Callable[[exp.Expr], Any]]] = MappingProxy
         "when_full": _one_of([choice.value for choice in WhenFull]),
         "max_values": _count(MAX_ROWS),
         "max_rows": _count(MAX_ROWS),
+        "on_reload": _one_of(["drain", "drop"]),
     }
 )
 OPTIONS: Final = tuple(field.name for field in fields(RuleOptions))

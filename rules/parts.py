@@ -11,7 +11,7 @@ from core.message import Schema
 from rules.codegen import Program, generate
 from rules.diagnostics import Problems
 from rules.options import DEFAULT, RuleOptions
-from rules.plan import Plan, plan
+from rules.plan import Filter, Plan, plan
 from rules.split import Result, split
 from rules.tree import Query
 from rules.windows.plan import PlanError, WindowPlan
@@ -41,6 +41,11 @@ class Part:
     def schema(self) -> Schema:
         """The names and types of the rows; ANY where a value may be anything."""
         return self.plan.schema
+
+    @property
+    def filters_rows(self) -> bool:
+        """Does a WHERE drop rows before the first operator?"""
+        return any(isinstance(step, Filter) for step in self.plan.steps[-2:])
 
     @property
     def programs(self) -> tuple[Program, ...]:

@@ -1,304 +1,28 @@
 """The rule engine: messages in, batches of rows out. Pure: no I/O, no clock, nothing that waits.
 
 :meth:`Engine.load` swaps one immutable snapshot of the rules between two calls of :meth:`Engine.process`. Messages
-that still carry the match of an earlier snapshot are matched again. A message that a rule fails on is counted and
-reported, and the others go on; ``process`` itself never raises for what a message holds. A rule may ask to be switched
-off after many failures in a row (``on_error = 'disable'``): it then costs a look at its flag until the next load.
+that still carry the match of an earlier snapshot are matched again. ``process`` itself never raises for what a message
+holds. Queries with state go on over a load as far as they stay what they were (``flow``).
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from itertools import groupby
-from typing import Final, NamedTuple
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final
 
-import msgspec
-
-from core.clock import MILLISECOND, SECOND
-from core.errors import HeadraceError
-from core.message import MISSING, SYSTEM_ERRORS, Batch, Message, Row, Schema
-from core.metrics import Counter, Metrics
+from core.clock import MILLISECOND
+from core.message import Batch, Message
+from core.metrics import Metrics
 from core.topic_index import TopicIndex
 from rules.compiler import CompiledRule, RuleSet
+from rules.flow import LoadedFlow, Turn
 from rules.limits import DEFAULT, Limits
-from rules.operators import EvaluationError, explained
-from rules.parts import Part
-from rules.paths import document
-
-OnError = Callable[[str, Message, Exception], None]
-OnDisabled = Callable[[str, str], None]
-
-Timer = Callable[[], int]
-"""Nanoseconds of a clock that only goes forward."""
+from rules.loaded import Hooks, LoadedRule, OnDisabled, OnError, OnLate, Timer
 
 _MAX_COMBINATIONS: Final = 65_536
 _TIMING: Final = 100 * MILLISECOND
 """So much time between two calls whose rules are timed: the others pay a comparison."""
-_SECONDS: Final = (1e-6, 2.5e-6, 5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 1e-3, 1e-2, 0.1, 1.0)
-_DECODING: Final = (msgspec.DecodeError, UnicodeError, RecursionError)
-
-
-class RuleFailure(HeadraceError):
-    """A rule failed on one message. ``stage`` is EMQX's error class, ``code`` a stable word for what went wrong."""
-
-    def __init__(self, stage: str, code: str, message: str) -> None:
-        super().__init__(message)
-        self.stage = stage
-        self.code = code
-
-
-class Hooks(NamedTuple):
-    """Who hears of what: ``on_error(rule, message, failure)`` of messages, ``on_disabled(rule, reason)`` of rules."""
-
-    on_error: OnError | None = None
-    on_disabled: OnDisabled | None = None
-
-
-class RuleCounts(NamedTuple):
-    """Messages since the start, as EMQX counts them: ``matched`` = ``passed`` + ``no_result`` + ``exception``; and the
-    rows made for each sink."""
-
-    matched: int
-    passed: int
-    no_result: int
-    exception: int
-    rows: Mapping[str, int]
-
-
-class _LoadedPart:
-    """A part of a rule with its function."""
-
-    __slots__ = ("part", "run")
-
-    def __init__(self, part: Part, node: str, limits: Limits) -> None:
-        self.part = part
-        self.run = part.program.instantiate(node, limits)
-
-
-_Rows = tuple[Schema, list[Row]]
-
-
-class LoadedRule:
-    """A rule in an engine: its function and its counters.
-
-    ``disabled`` says why it was switched off, None while it runs. ``loops`` are the targets that would bring its rows
-    back to the rules of this process.
-    """
-
-    def __init__(
-        self,
-        rule: CompiledRule,
-        order: int,
-        node: str,
-        metrics: Metrics,
-        hooks: Hooks,
-        loops: Collection[str] | None = None,
-        limits: Limits = DEFAULT,
-    ) -> None:
-        self.rule = rule
-        self.name = rule.name
-        self.order = order
-        self.disabled: str | None = None
-        self._targets = [
-            (
-                name,
-                metrics.counter(
-                    "headrace_rule_rows_total", "Rows that the rule has made for a sink", rule=rule.name, sink=name
-                ),
-            )
-            for name in rule.targets
-        ]
-        self._seconds = metrics.histogram(
-            "headrace_rule_seconds",
-            "Time that the rule takes for a message, the mean of a batch; of samples, at most ten a second",
-            _SECONDS,
-            rule=rule.name,
-        )
-        self._open = [target for target in self._targets if loops is not None and target[0] not in loops]
-        self._parts = [_LoadedPart(part, node, limits) for part in rule.parts]
-        self._part = self._parts[0]
-        self._schema = self._part.part.schema
-        self._by_topic = {topic: part for part in self._parts for topic in part.part.filters}
-        self._hooks = hooks
-        self._reports = hooks.on_error if rule.options.on_error != "ignore" else None
-        self._patience = rule.options.disable_after if rule.options.on_error == "disable" else 0
-        # Nearly every rule has one part and stays on: what it takes for a batch is at hand.
-        self._run = self._part.run if len(self._parts) == 1 and not self._patience else None
-        self._failing = self._fail
-        self._messages: Sequence[Message] = ()
-        self._place = 0
-        self._streak = 0
-        self._failures = 0
-        self._matched = metrics.counter(
-            "headrace_rule_matched_total", "Messages whose topic matched the rule", rule=rule.name
-        )
-        self._passed = metrics.counter(
-            "headrace_rule_passed_total", "Messages that gave at least one row", rule=rule.name
-        )
-        self._no_result = _failed(metrics, rule.name, "no_result")
-        self._exceptions = _failed(metrics, rule.name, "exception")
-        self._recursive = metrics.counter(
-            "headrace_rule_recursive_republish_total",
-            "Rows withheld because their message came from the rule itself",
-            rule=rule.name,
-        )
-
-    def process(self, messages: Sequence[Message], hops: int, batches: list[Batch], timer: Timer | None = None) -> None:
-        """Add the rows of messages that match the rule to ``batches``, one per target; they share the list of rows.
-
-        A rule of several parts gives several, so that each target gets the rows in the order of the messages.
-        """
-        run = self._run
-        if run is None or timer is not None:
-            batches += self._timed(messages, hops, timer)
-            return
-        # With one message at a time this is most of what a rule costs: see benchmarks/bench_rule.py.
-        rows: list[Row] = []
-        self._failures = 0
-        passed = run(messages, rows.append, self._failing)
-        count = len(messages)
-        made = len(rows)
-        gave_rows = made if passed is None else passed
-        self._matched.value += count
-        if gave_rows != count:
-            self._exceptions.value += self._failures
-            self._no_result.value += count - gave_rows - self._failures
-        if made:
-            self._passed.value += gave_rows
-            for target, counter in self._targets:
-                counter.value += made
-                batches.append(Batch(target, self.name, self._schema, rows, hops))
-
-    def _timed(self, messages: Sequence[Message], hops: int, timer: Timer | None) -> list[Batch]:
-        if timer is None:
-            return self._batches(self._rows(messages), hops, self._targets)
-        started = timer()
-        found = self._rows(messages)
-        self._seconds.observe((timer() - started) / (SECOND * len(messages)))
-        return self._batches(found, hops, self._targets)
-
-    def _batches(self, found: Iterable[_Rows], hops: int, targets: list[tuple[str, Counter]]) -> list[Batch]:
-        batches: list[Batch] = []
-        for schema, rows in found:
-            for target, counter in targets:
-                counter.value += len(rows)
-                batches.append(Batch(target, self.name, schema, rows, hops))
-        return batches
-
-    def _rows(self, messages: Sequence[Message]) -> list[_Rows]:
-        found: list[_Rows] = []
-        gave_rows = 0
-        self._failures = 0
-        fail = self._fail if not self._patience else self._watch(messages)
-        for part, own in self._runs(messages):
-            self._part = part
-            rows: list[Row] = []
-            passed = part.run(own, rows.append, fail)
-            gave_rows += len(rows) if passed is None else passed
-            if rows:
-                found.append((part.part.schema, rows))
-        self._matched.value += len(messages)
-        self._passed.value += gave_rows
-        self._exceptions.value += self._failures
-        self._no_result.value += len(messages) - gave_rows - self._failures
-        if self._patience:
-            self._judge()
-        return found
-
-    def _runs(self, messages: Sequence[Message]) -> Iterable[tuple[_LoadedPart, Sequence[Message]]]:
-        """The messages, cut where another part of the rule must go on."""
-        if len(self._parts) == 1:
-            return [(self._part, messages)]
-        return [(part, list(run)) for part, run in groupby(messages, self._part_of)]
-
-    def _part_of(self, message: Message) -> _LoadedPart:
-        if message.columns is None:
-            return self._parts[0]  # messages of topics come first: see rules.sources.kinds_of
-        return self._by_topic[message.topic]
-
-    def withhold(self, messages: Sequence[Message], hops: int) -> list[Batch]:
-        """The loop guard: messages that this very rule has republished run its SQL, but their rows do not go where they
-        would be republished again (emqx.md 1.9). What is told of the rule's own trouble gives it no rows at all.
-        """
-        batches: list[Batch] = []
-        for trouble in (False, True):
-            own = [message for message in messages if (message.topic == SYSTEM_ERRORS) is trouble]
-            found = self._rows(own) if own else []
-            targets = [] if trouble else self._open
-            if len(targets) < len(self._targets):
-                self._recursive.value += sum(len(rows) for _, rows in found)
-            batches += self._batches(found, hops, targets)
-        return batches
-
-    @property
-    def counts(self) -> RuleCounts:
-        return RuleCounts(
-            matched=int(self._matched.value),
-            passed=int(self._passed.value),
-            no_result=int(self._no_result.value),
-            exception=int(self._exceptions.value),
-            rows={name: int(counter.value) for name, counter in self._targets},
-        )
-
-    def _fail(self, message: Message, error: Exception) -> None:
-        self._failures += 1
-        if self._reports is not None:
-            self._reports(self.name, message, self._failure(message, error))
-        elif isinstance(error, _DECODING):
-            self._settle(message)
-
-    # Failures in a row
-
-    def _watch(self, messages: Sequence[Message]) -> Callable[[Message, Exception], None]:
-        self._messages = messages
-        self._place = 0
-        return self._fail_in_a_row
-
-    def _fail_in_a_row(self, message: Message, error: Exception) -> None:
-        place = self._place
-        while self._messages[place] is not message:
-            place += 1
-        self._streak = self._streak + 1 if place == self._place else 1
-        self._place = place + 1
-        if self._streak >= self._patience and self.disabled is None:
-            known = explained(error)
-            self.disabled = f"{self._streak} messages in a row failed, the last with: {known}"
-        self._fail(message, error)
-
-    def _judge(self) -> None:
-        if self._place < len(self._messages):
-            self._streak = 0
-        self._messages = ()
-        if self.disabled is not None:
-            self._patience = 0
-            if self._hooks.on_disabled is not None:
-                self._hooks.on_disabled(self.name, self.disabled)
-
-    def _failure(self, message: Message, error: Exception) -> RuleFailure:
-        cause = self._settle(message) if isinstance(error, _DECODING) else None
-        known = cause or explained(error)
-        place = error.__traceback__
-        stage = self._part.part.program.stage(place.tb_lineno if place is not None else 0)
-        return RuleFailure(stage, known.code, str(known))
-
-    @staticmethod
-    def _settle(message: Message) -> EvaluationError | None:
-        """Note on the message that its payload cannot be decoded, for the rules that come after this one."""
-        if message.document is not MISSING:
-            return None
-        try:
-            document(message)
-        except EvaluationError as error:
-            return error
-        return None
-
-
-def _failed(metrics: Metrics, rule: str, reason: str) -> Counter:
-    return metrics.counter(
-        "headrace_rule_failed_total", "Messages that gave no row, by reason", rule=rule, reason=reason
-    )
-
 
 Rules = tuple[LoadedRule, ...]
 
@@ -306,12 +30,16 @@ Rules = tuple[LoadedRule, ...]
 class _Snapshot:
     """The rules of one load. Topics that match the same rules share one tuple, so tuples can be told by identity."""
 
-    def __init__(self, rules: Iterable[LoadedRule] = ()) -> None:
-        self.rules = tuple(rules)
+    def __init__(self, loaded: Iterable[LoadedRule] = ()) -> None:
+        found = tuple(loaded)
+        self.rules = tuple(rule for rule in found if rule.rule.kind == "rule")
+        self.flows = tuple(rule for rule in found if isinstance(rule, LoadedFlow))
+        self.stateful = tuple(flow for flow in self.flows if flow.stages)
         self._index: TopicIndex[LoadedRule] = TopicIndex()
-        for rule in self.rules:
+        for rule in found:
             for topic_filter in rule.rule.filters:
                 self._index.add(topic_filter, rule)
+        _connect(self.flows)
         self._combinations: dict[Rules, Rules] = {}
         self.identities: set[int] = set()
 
@@ -330,8 +58,9 @@ class _Snapshot:
 
 class Engine:
     """Runs the loaded rules. ``on_error(rule, message, failure)`` hears of every failure (:class:`RuleFailure`),
-    ``on_disabled(rule, reason)`` of rules that are switched off because they fail on everything. With a ``timer`` rules
-    are timed now and then."""
+    ``on_disabled(rule, reason)`` of rules that are switched off because they fail on everything,
+    ``on_late(rule, message, reason)`` of rows that came at the wrong time for a window. With a ``timer`` rules are
+    timed now and then."""
 
     def __init__(
         self,
@@ -340,13 +69,15 @@ class Engine:
         node: str = "headrace",
         on_error: OnError | None = None,
         on_disabled: OnDisabled | None = None,
+        on_late: OnLate | None = None,
         timer: Timer | None = None,
     ) -> None:
         self._metrics = metrics
         self._node = node
-        self._hooks = Hooks(on_error, on_disabled)
+        self._hooks = Hooks(on_error, on_disabled, on_late)
         self._timer = timer
         self._next_timing = 0
+        self._turn = Turn()
         self._snapshot = _Snapshot()
         metrics.read(
             "headrace_rule_enabled",
@@ -355,21 +86,49 @@ class Engine:
             lambda: [((rule.name,), int(rule.disabled is None)) for rule in self.rules],
             ("rule",),
         )
+        metrics.read(
+            "headrace_window_rows_refused_total",
+            "Rows that the window of a rule or view did not take, by reason",
+            "counter",
+            lambda: (entry for flow in self._snapshot.stateful for entry in flow.refused),
+            ("rule", "reason"),
+        )
+        metrics.read(
+            "headrace_window_groups",
+            "Groups that the windows of a rule or view keep",
+            "gauge",
+            lambda: [((flow.name,), sum(s.operator.groups for s in flow.stages)) for flow in self._snapshot.stateful],
+            ("rule",),
+        )
 
     @property
     def rules(self) -> Rules:
         return self._snapshot.rules
 
-    def load(self, rules: RuleSet, loops: Collection[str] | None = None, limits: Limits = DEFAULT) -> None:
-        """Replace all rules; the caller clears the match cache. Disabled rules are left out.
+    def load(
+        self, rules: RuleSet, loops: Collection[str] | None = None, limits: Limits = DEFAULT, now: int = 0
+    ) -> list[Batch]:
+        """Replace all rules; the caller clears the match cache. Disabled rules are left out, and what only they read.
 
-        ``loops`` are the targets that bring rows back as messages of this process; None: any of them may.
+        ``loops`` are the targets that bring rows back as messages of this process; None: any of them may. Windows of
+        queries that stayed what they were go on. Others are closed: the rows that they give as they stand come back.
         """
         enabled = [rule for rule in rules.rules if rule.options.enabled]
-        self._snapshot = _Snapshot(
-            LoadedRule(rule, order, self._node, self._metrics, self._hooks, loops, limits)
-            for order, rule in enumerate(enabled)
+        new = _Snapshot(
+            LoadedFlow(rule, order, self._node, self._metrics, self._hooks, self._turn, loops, limits)
+            if _is_flow(rule)
+            else LoadedRule(rule, order, self._node, self._metrics, self._hooks, loops, limits)
+            for order, rule in enumerate([*_needed(rules.relations, enabled), *enabled])
         )
+        self._turn.now = now
+        kept = {flow.name: flow for flow in new.stateful}
+        batches: list[Batch] = []
+        for flow in self._snapshot.stateful:
+            heir = kept.get(flow.name)
+            if (heir is None or not heir.restore(flow.snapshot())) and flow.rule.options.on_reload == "drain":
+                flow.finish(batches)
+        self._snapshot = new
+        return batches
 
     def rules_for(self, topic: str) -> Rules:
         """The rules that read a topic, in their order; the same combination of rules is the same object."""
@@ -380,6 +139,7 @@ class Engine:
 
         Messages that rules have republished come in batches of their own, by the number of their hops.
         """
+        self._turn.now = now
         timer = None
         if now >= self._next_timing:
             self._next_timing = now + _TIMING
@@ -405,14 +165,30 @@ class Engine:
         return batches
 
     def advance(self, now: int) -> list[Batch]:
-        """What became due by ``now``: nothing, as no rule keeps state."""
-        del now
-        return []
+        """What became due by ``now``, or a part of it: what one call does is bounded. Call it again while
+        :attr:`next_deadline` has come."""
+        self._turn.now = now
+        batches: list[Batch] = []
+        for flow in self._snapshot.stateful:
+            flow.advance(batches)
+        return batches
 
     @property
     def next_deadline(self) -> int | None:
         """When :meth:`advance` wants to be called, nanoseconds since the epoch; None: never."""
-        return None
+        dues = [due for flow in self._snapshot.stateful if (due := flow.next_deadline) is not None]
+        return min(dues, default=None)
+
+    # State
+
+    def snapshot(self) -> dict[str, Any]:
+        """The state of every query that has some, by the name of its rule or view; plain data."""
+        return {flow.name: flow.snapshot() for flow in self._snapshot.stateful}
+
+    def restore(self, states: Mapping[str, Any]) -> list[str]:
+        """Go on from :meth:`snapshot`; the names of queries that are not what they were, and begin anew."""
+        flows = {flow.name: flow for flow in self._snapshot.stateful}
+        return [name for name, state in states.items() if name not in flows or not flows[name].restore(state)]
 
     def _rules_of(self, message: Message) -> Rules:
         match = message.match
@@ -480,3 +256,37 @@ def _per_rule(
             own = [m for m in messages if m.publisher.hops == hops and rule in rules_of(m)]
             found.append((rule, hops, own))
     return found
+
+
+def _is_flow(rule: CompiledRule) -> bool:
+    return rule.kind != "rule" or any(part.relation or part.steps for part in rule.parts)
+
+
+def _needed(relations: Sequence[CompiledRule], rules: Sequence[CompiledRule]) -> Iterator[CompiledRule]:
+    """The relations that rules read, directly or by way of others, in their order."""
+    read = {part.relation for rule in rules for part in rule.parts}
+    found: list[CompiledRule] = []
+    for relation in reversed(relations):
+        if relation.name in read:
+            read.update(part.relation for part in relation.parts)
+            found.append(relation)
+    return reversed(found)
+
+
+def _connect(flows: Sequence[LoadedFlow]) -> None:
+    """Tell flows who reads them, and sources whether windows need to know the time of rows that never reach them."""
+    named = {flow.name: flow for flow in flows if flow.rule.kind != "rule"}
+    for flow in flows:
+        [part] = flow.rule.parts
+        if part.relation:
+            named[part.relation].readers.append(flow)
+        if any(stage.event_time for stage in flow.stages):
+            filtered = False
+            while part.relation:
+                filtered = filtered or part.filters_rows
+                upstream = named[part.relation]
+                [part] = upstream.rule.parts
+                if part.steps:
+                    break
+                if not part.relation and filtered:
+                    upstream.tell_time()

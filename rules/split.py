@@ -1,8 +1,8 @@
 """A query with a window -> three parts: the query before it, the window's plan, the query behind it.
 
 The query *before* gives rows ``(time, key, value, ...)``: what aggregates, their filters and the window's conditions
-ask for, each once. In event time the source's row stands at the end, so that a row that came too late can be told
-whole. The query *behind* is the author's own, over the window's rows, with groups and aggregates as columns.
+ask for, each once. The source's row stands at the end, so that a row that the window refuses can be told whole. The
+query *behind* is the author's own, over the window's rows, with groups and aggregates as columns.
 """
 
 from __future__ import annotations
@@ -101,8 +101,9 @@ class _Split:
         boxed = frozenset(place for place, key in enumerate(keys) if self._types.declared(key) in _BOXED)
         lets: list[Expr] = [grouping.time, KeyOf(keys, boxed), *self._values]
         timing = grouping.timing
-        if isinstance(timing, EventTime):
+        if not isinstance(window, Sliding):  # which keeps rows
             lets.append(Whole())
+        if isinstance(timing, EventTime):
             timing = replace(timing, allowed_lateness=self._options.allowed_lateness)
         where = None if query.where is None else self._inlined(query.where)
         outputs = tuple((f"value {number}", number) for number in range(len(lets)))

@@ -22,7 +22,8 @@ from headrace.ruletests.settings import Given, MessageProperties, RuleTest
 from headrace.ruletests.steady import Steady
 from headrace.ruletests.values import Payload
 from rules.compiler import RuleSet
-from rules.runtime import Engine, RuleFailure
+from rules.loaded import RuleFailure
+from rules.runtime import Engine
 from rules.sources import source_name
 
 

@@ -90,6 +90,8 @@ class Program:
     growing: int
     """How many of a row's values may be larger than the message."""
     unnests: bool
+    columns: tuple[str, ...] = ()
+    """The names of a row's values, where it reads rows."""
 
     def instantiate(self, node: str, limits: Limits = DEFAULT) -> Rule:
         """The function, for a process that calls itself ``node``."""
@@ -137,7 +139,8 @@ def generate(name: str, query: Query, part: int = 1) -> Program:
     linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
     stages = tuple((len(header) + line + 1, stage) for line, stage in marks)
     constants = MappingProxyType(dict(out.constants))
-    return Program(name, source, constants, code, stages, len(body.growing), query.unnest is not None)
+    columns = tuple(query.source.specs) if rows else ()
+    return Program(name, source, constants, code, stages, len(body.growing), query.unnest is not None, columns)
 
 
 class _Body:

@@ -16,7 +16,8 @@ from core.metrics import Metrics
 from core.topics import validate_filter, validate_name
 from headrace.deadletters import KEPT, MAX_HOPS, DeadLetters
 from rules.compiler import RuleSource, compile_rules
-from rules.runtime import Engine, RuleFailure
+from rules.loaded import RuleFailure
+from rules.runtime import Engine
 
 SCHEMA = Schema(("station", "at", "note"), (Type.TEXT, Type.TIMESTAMP, Type.ANY))
 

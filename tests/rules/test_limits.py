@@ -11,7 +11,8 @@ from core.message import Message
 from core.metrics import Metrics
 from rules.compiler import RuleSource, compile_rules
 from rules.limits import DEFAULT, Limits
-from rules.runtime import Engine, RuleFailure
+from rules.loaded import RuleFailure
+from rules.runtime import Engine
 
 
 def run(query: str, *payloads: Any, limits: Limits = DEFAULT) -> tuple[list[tuple[Any, ...]], list[str]]:

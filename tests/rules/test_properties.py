@@ -19,7 +19,8 @@ from rules.compiler import RuleSource, compile_rules
 from rules.evaluate import EvalError, evaluate
 from rules.functions import builtin_functions
 from rules.functions.ordering import term_order
-from rules.runtime import Engine, RuleFailure
+from rules.loaded import RuleFailure
+from rules.runtime import Engine
 
 # ruff: noqa: S608, SIM905 - SQL from strings is what is tested here
 

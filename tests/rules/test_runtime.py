@@ -16,7 +16,8 @@ from core.metrics import Histogram, Metrics
 from rules import paths
 from rules.codegen import program
 from rules.compiler import RuleSet, RuleSource, compile_rules
-from rules.runtime import Engine, RuleFailure
+from rules.loaded import RuleFailure
+from rules.runtime import Engine
 
 # ruff: noqa: S608, SIM905 - SQL from strings is what is tested here
 
