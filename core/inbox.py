@@ -73,6 +73,11 @@ class MemoryInbox(Inbox):
             self._drain()
         return self._offset
 
+    @property
+    def offset(self) -> int:
+        """Behind the last message that was accepted."""
+        return self._offset
+
     def when_safe(self, offset: int, callback: Callable[[], None]) -> None:
         if offset > self._offset:
             raise ValueError(f"offset {offset} lies behind the inbox's end, {self._offset}")

@@ -36,6 +36,9 @@ MISSING: Final = Missing.MISSING
 SYSTEM_ERRORS: Final = "$system/errors\0"
 """The topic of messages about trouble, which rules read as ``system.errors``. No client can name it: it has a NUL."""
 
+SYSTEM_LATE_ROWS: Final = "$system/late_rows\0"
+"""The same of rows that came at the wrong time for a window: ``system.late_rows``."""
+
 
 def host_port(host: str, port: int) -> str:
     """One text of both, IPv6 addresses in brackets."""

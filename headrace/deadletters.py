@@ -18,7 +18,7 @@ import msgspec
 
 from core.clock import SECOND, Clock
 from core.errors import HeadraceError
-from core.message import MISSING, SYSTEM_ERRORS, Batch, Message, Publisher, Type
+from core.message import MISSING, SYSTEM_ERRORS, SYSTEM_LATE_ROWS, Batch, Message, Publisher, Type
 from core.metrics import Metrics
 from formats.json import encode_document
 from headrace.ratelimit import RateLimit, suffix
@@ -50,7 +50,7 @@ class DeadLetter(msgspec.Struct, frozen=True):
 
 
 class DeadLetters:
-    """``append`` takes messages for the rules, ``wanted`` says whether any rule reads them, ``full`` when to stop.
+    """``append`` takes messages for the rules, ``wanted`` says whether any rule reads a topic, ``full`` when to stop.
 
     ``call_soon`` runs a function after what runs now.
     """
@@ -61,7 +61,7 @@ class DeadLetters:
         metrics: Metrics,
         *,
         append: Callable[[list[Message]], object],
-        wanted: Callable[[], bool],
+        wanted: Callable[[str], bool],
         full: Callable[[], bool],
         call_soon: Callable[[Callable[[], None]], object],
     ) -> None:
@@ -119,20 +119,30 @@ class DeadLetters:
         client = message.publisher.client_id
         topic = message.topic.rstrip("\0")
         if suppressed is not None:
-            _rules_log.warning(
-                "rule %s failed on a message of %r from %r: %s%s", rule, topic, client, text, suffix(suppressed)
-            )
+            what = f"message of {topic!r} from {client!r}" if topic else "row"
+            _rules_log.warning("rule %s failed on a %s: %s%s", rule, what, text, suffix(suppressed))
         if message.topic == SYSTEM_ERRORS:
             return  # it would fail again on what is told of this
-        payload = message.payload
-        row = {"topic": topic, "clientid": client, "payload": payload.decode(errors="replace")}
-        small = len(payload) <= _MAX_ROW
-        letter = DeadLetter("rule_failed", None, rule, text, row if small else None, now)
+        letter = DeadLetter("rule_failed", None, rule, text, _as_row(message), now)
         self._tell([letter], rule, message.publisher.hops + 1)
+
+    def late(self, rule: str, message: Message, reason: str) -> None:
+        """A window of a rule did not take a row because of its time (``rules.loaded.Hooks``)."""
+        now = self._clock.now()
+        suppressed = self._limit.allow((rule, reason), now)
+        if suppressed is not None:
+            _rules_log.warning("rule %s: a row came at the wrong time (%s)%s", rule, reason, suffix(suppressed))
+        columns = {"rule": rule, "reason": reason, "row": _as_row(message)}
+        hops = message.publisher.hops + 1
+        self._send([(SYSTEM_LATE_ROWS, columns, now)], rule, hops)
 
     def _tell(self, letters: Sequence[DeadLetter], rule: str, hops: int) -> None:
         self._kept.extend(letters)
-        if not self._wanted():
+        self._send([(SYSTEM_ERRORS, _columns(letter), letter.at) for letter in letters], rule, hops)
+
+    def _send(self, letters: Sequence[tuple[str, Mapping[str, Any], int]], rule: str, hops: int) -> None:
+        """Messages for rules: topic, columns, time."""
+        if not letters or not self._wanted(letters[0][0]):
             return
         if hops > MAX_HOPS or self._full() or len(self._waiting) >= _MAX_WAITING:
             self._lost["max_hops" if hops > MAX_HOPS else "inbox_full"].value += len(letters)
@@ -141,8 +151,7 @@ class DeadLetters:
         if not self._waiting:  # rules may be running: what they are told comes after what they do now
             self._call_soon(self._hand_on)
         self._waiting += [
-            Message(SYSTEM_ERRORS, b"", publisher=publisher, received_ns=letter.at, columns=_columns(letter))
-            for letter in letters
+            Message(topic, b"", publisher=publisher, received_ns=at, columns=columns) for topic, columns, at in letters
         ]
 
     def _hand_on(self) -> None:
@@ -162,6 +171,21 @@ class DeadLetters:
             }
             for letter in reversed(self._kept)
         ]
+
+
+def _as_row(message: Message) -> dict[str, Any] | None:
+    """What there is to tell of a message, or of a row that is given as one; None for one that is too large."""
+    if not message.topic:
+        columns = dict(message.columns or {})
+        return columns if row_bytes(tuple(columns.values())) <= _MAX_ROW else None
+    if len(message.payload) > _MAX_ROW:
+        return None
+    topic = message.topic.rstrip("\0")
+    return {
+        "topic": topic,
+        "clientid": message.publisher.client_id,
+        "payload": message.payload.decode(errors="replace"),
+    }
 
 
 def _columns(letter: DeadLetter) -> dict[str, Any]:

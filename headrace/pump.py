@@ -27,11 +27,14 @@ SLICE: Final = 2_000
 
 
 class Processor(Protocol):
-    """The half of ``rules.runtime.Engine`` that the pump needs."""
+    """What the pump needs of ``rules.runtime.Engine``."""
 
     def process(self, messages: Sequence[Message], now: int) -> list[Batch]: ...
 
     def advance(self, now: int) -> list[Batch]: ...
+
+    @property
+    def next_deadline(self) -> int | None: ...
 
 
 class Outlet(Protocol):
@@ -67,6 +70,7 @@ class Pump:
         self._held: list[tuple[Outlet, Batch]] = []
         self._scheduled = False
         self._halted = False
+        self._advancing = False
         self._idle = asyncio.Event()
         self._idle.set()
         self._failures = metrics.counter(
@@ -113,8 +117,22 @@ class Pump:
 
     def advance(self) -> None:
         """Let the rules act on the time that has passed."""
-        if not self._held:
-            self._hand_on(self._engine.advance(self._clock.now()))
+        self._advancing = False
+        deadline = self._engine.next_deadline
+        now = self._clock.now()
+        if self._held or self._halted or deadline is None or deadline > now:
+            return
+        try:
+            batches = self._engine.advance(now)
+        except Exception:  # noqa: BLE001 - as in _run
+            self._failures.value += 1
+            _log.exception("a defect in the rule engine kept windows from closing")
+            return
+        self.hand_on(batches)
+        if not self._advancing:
+            # More may be ready: one call closes so many groups, and the sockets come first.
+            self._advancing = True
+            self._loop.call_soon(self.advance)
 
     def reclaim(self, outlet: Outlet) -> list[Batch]:
         """Take back the batches that wait for a delivery which makes way or is closed."""
@@ -165,10 +183,11 @@ class Pump:
             self._failures.value += len(messages)
             _log.exception("a defect in the rule engine lost %d messages", len(messages))
         else:
-            self._hand_on(batches)
+            self.hand_on(batches)
         return True
 
-    def _hand_on(self, batches: list[Batch]) -> None:
+    def hand_on(self, batches: list[Batch]) -> None:
+        """Give batches to their deliveries."""
         outlets = self.outlets
         for batch in batches:
             self._offer(outlets[batch.target], batch)

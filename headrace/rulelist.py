@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from core.message import SYSTEM_ERRORS
+from rules.columns import SYSTEM_NAMES
 from rules.compiler import CompiledRule, RuleSet
 from rules.loaded import LoadedRule
 from rules.sources import source_name
@@ -60,7 +60,7 @@ def _listed(rule: CompiledRule, loaded: LoadedRule | None) -> ListedRule:
         description=rule.options.description,
         tags=rule.options.tags,
         on_error=rule.options.on_error,
-        filters=tuple("system.errors" if name == SYSTEM_ERRORS else source_name(name) for name in rule.filters),
+        filters=tuple(SYSTEM_NAMES.get(name) or source_name(name) for name in rule.filters),
         targets=rule.targets,
         columns={
             name: kind.value for schema in rule.schemas for name, kind in zip(schema.names, schema.types, strict=True)

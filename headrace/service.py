@@ -26,7 +26,7 @@ from broker.router import Router
 from core.clock import SECOND, SystemClock
 from core.errors import ConfigError, HeadraceError
 from core.inbox import MemoryInbox
-from core.message import SYSTEM_ERRORS
+from core.message import Batch
 from core.metrics import Metrics
 from headrace.admin import AdminServer, build
 from headrace.config import Config, load
@@ -42,6 +42,8 @@ from headrace.outlets import Outlets
 from headrace.outlets import Plan as OutletPlan
 from headrace.pump import SLICE, Pump
 from headrace.rulelist import rule_list
+from headrace.states import FILE_NAME as STATES
+from headrace.states import StateFile
 from headrace.status import Component, components, disabled_rule
 from headrace.version import installed_version
 from rules.compiler import RuleSet, RuleSource, compile_rules
@@ -52,7 +54,9 @@ from rules.runtime import Engine
 _log = logging.getLogger("headrace.service")
 
 _TICK = 1.0
-"""Seconds between two looks at the clocks and at the rules' deadlines."""
+"""Seconds between two looks at the clocks."""
+_BEAT = 0.1
+"""Seconds between two looks at the rules' deadlines."""
 _RELOADABLE = frozenset({"rules", "functions", "engine", "sinks", "connections"})
 """Keys of the file that a reload applies; the others wait for the next start."""
 
@@ -88,7 +92,7 @@ class Service:
             self.clock,
             self.metrics,
             append=lambda messages: self._inbox.append(messages),  # noqa: PLW0108 - it is made later
-            wanted=lambda: bool(self._engine.rules_for(SYSTEM_ERRORS)),
+            wanted=lambda topic: bool(self._engine.rules_for(topic)),
             full=lambda: self._inbox.full,
             call_soon=asyncio.get_running_loop().call_soon,
         )
@@ -98,8 +102,13 @@ class Service:
         if config.functions.kv_store.persist and config.data_dir is not None:
             self._kept = KvFile(config.data_dir / FILE_NAME, self._store, self.metrics)
         self._count_store()
+        self._states = None if config.data_dir is None else StateFile(config.data_dir / STATES)
         self._engine = Engine(
-            self.metrics, on_error=self._dead.failed, on_disabled=self._switched_off, timer=time.perf_counter_ns
+            self.metrics,
+            on_error=self._dead.failed,
+            on_disabled=self._switched_off,
+            on_late=self._dead.late,
+            timer=time.perf_counter_ns,
         )
         self._pump = Pump(self._engine, self.clock, self.metrics, self._resume, config.inbox.linger)
         self._inbox = MemoryInbox(
@@ -130,6 +139,7 @@ class Service:
         self._admin: AdminServer | None = None
         self._access_is_open = False
         self._ticking: asyncio.TimerHandle | None = None
+        self._beating: asyncio.TimerHandle | None = None
         self._reloading = asyncio.Lock()
         self._stopping = False
         self._draining: asyncio.Timeout | None = None
@@ -202,11 +212,13 @@ class Service:
         await self._outlets.start(plan.outlets)
         self._inlets.start(plan.inlets)
         self._use(plan, 0)
+        self._restore()
         await self._listeners.start()
         self.ports.update({name: port for name, (_, port) in self._listeners.addresses.items()})
         if self._admin is not None:
             self._admin.start()
         self._tick()
+        self._beat()
         _log.info(
             "ready: %d rules, %d sinks, %s",
             len(plan.rules.rules),
@@ -235,22 +247,40 @@ class Service:
         loops = {name for name, outlet in self._outlets.current.items() if outlet.republishes}
         engine = plan.config.engine
         limits = Limits(max_rows=engine.max_rows_per_message, max_bytes=engine.max_result_bytes)
-        self._engine.load(plan.rules, loops, limits)
+        self._hand_on(self._engine.load(plan.rules, loops, limits, self.clock.now()))
         self._rules = plan.rules
         self._disabled.clear()
         self._router.rules_changed()
 
+    def _hand_on(self, batches: list[Batch]) -> None:
+        """Rows of windows that a reload has closed, as far as their sinks are still there."""
+        known = [batch for batch in batches if batch.target in self._pump.outlets]
+        self._pump.hand_on(known)
+        lost = sum(len(batch.rows) for batch in batches) - sum(len(batch.rows) for batch in known)
+        if lost:
+            _log.warning("%d rows of windows that were closed have no sink any more", lost)
+
+    def _restore(self) -> None:
+        states = {} if self._states is None else self._states.take()
+        changed = self._engine.restore(states)
+        if states:
+            _log.info("the windows of %d queries go on", len(states) - len(changed))
+        if changed:
+            _log.warning("windows begin anew, as their queries have changed: %s", ", ".join(sorted(changed)))
+
     # -- running ----------------------------------------------------------------------------------------------
 
     def _tick(self) -> None:
-        """Once a second, all that waits for the time to pass."""
+        """Once a second, what need not be in time."""
         self._ticking = asyncio.get_running_loop().call_later(_TICK, self._tick)
         self.clock.sync()
         if self._kept is not None:
             self._kept.flush_soon()
-        deadline = self._engine.next_deadline
-        if deadline is not None and deadline <= self.clock.now():
-            self._pump.advance()
+
+    def _beat(self) -> None:
+        """Let windows close in time."""
+        self._beating = asyncio.get_running_loop().call_later(_BEAT, self._beat)
+        self._pump.advance()
 
     def _resume(self) -> None:
         self._router.resume(self.clock.now())
@@ -308,8 +338,22 @@ class Service:
                 if self._hurried:
                     self.hurry()
                 await self._drain()
+                self._keep_windows()
+                await self._drain()
         self._draining = None
         return await self._close()
+
+    def _keep_windows(self) -> None:
+        """Save what the windows hold for the next start; without a ``data_dir`` they give it as it stands."""
+        if self._states is not None:
+            states = self._engine.snapshot()
+            try:
+                if states:
+                    self._states.save(states, self._inbox.offset)
+                return
+            except OSError as error:
+                _log.error("the windows cannot be saved, and are closed: %s", error)
+        self._pump.hand_on(self._engine.finish(self.clock.now()))
 
     def hurry(self) -> None:
         """Let :meth:`stop` wait for sinks no longer, or not at all."""
@@ -329,6 +373,8 @@ class Service:
         self._stopping = True
         if self._ticking is not None:
             self._ticking.cancel()
+        if self._beating is not None:
+            self._beating.cancel()
         await self._listeners.stop()
         await self._listeners.disconnect_all()
         await self._inlets.close()

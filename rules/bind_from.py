@@ -152,7 +152,7 @@ class SourceBinder(ExpressionBinder):
             self._problems.add("unknown-source", f"there is no system.{table.name}", span_of(table), hint=hint)
             return []
         if not alone:
-            message = "system.errors has other columns than topics have"
+            message = f"system.{table.name} has other columns than topics have"
             self._problems.add("mixed-sources", message, span_of(table), hint="write one rule for each")
             return []
         topic, columns = known

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
-from core.message import MISSING, SYSTEM_ERRORS, Message, Type, message_id
+from core.message import MISSING, SYSTEM_ERRORS, SYSTEM_LATE_ROWS, Message, Type, message_id
 from rules.functions.values import canonical
 
 
@@ -155,8 +155,28 @@ ERROR_COLUMNS: Final = Columns(
 )
 """``system.errors``: rows that sinks refuse (kind ``rejected``), messages that rules fail on (``rule_failed``)."""
 
-SYSTEM_SOURCES: Final[Mapping[str, tuple[str, Columns]]] = MappingProxyType({"errors": (SYSTEM_ERRORS, ERROR_COLUMNS)})
+LATE_COLUMNS: Final = Columns(
+    MappingProxyType(
+        {
+            "rule": ColumnSpec(Type.TEXT, 'm.columns.get("rule", MISSING)', always=True),
+            "reason": ColumnSpec(Type.TEXT, 'm.columns.get("reason", MISSING)', always=True),
+            "row": ColumnSpec(Type.OBJECT, 'm.columns.get("row", MISSING)'),
+            "timestamp": ColumnSpec(Type.BIGINT, "m.received_ns // 1000000", always=True),
+            "node": ColumnSpec(Type.TEXT, "NODE", always=True),
+        }
+    ),
+    strict=True,
+)
+"""``system.late_rows``: rows that the window of a rule or view did not take because of their time (reason ``late``: it
+was closed, ``ahead``: too far in the future, ``no_time``: they have none)."""
+
+SYSTEM_SOURCES: Final[Mapping[str, tuple[str, Columns]]] = MappingProxyType(
+    {"errors": (SYSTEM_ERRORS, ERROR_COLUMNS), "late_rows": (SYSTEM_LATE_ROWS, LATE_COLUMNS)}
+)
 """By the name behind ``system.``: the topic and the columns."""
+
+SYSTEM_NAMES: Final = MappingProxyType({topic: f"system.{name}" for name, (topic, _) in SYSTEM_SOURCES.items()})
+"""How rules call the topics of the system."""
 
 
 def given_columns(names: Iterable[str]) -> Columns:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 
 from core.message import Schema
-from rules.columns import SYSTEM_SOURCES
+from rules.columns import SYSTEM_NAMES
 from rules.functions.intervals import interval_text
 from rules.sources import source_name
 from rules.tree import Aggregated, Column, Document, Expr, Grouping, Key, Query, Ref, walk
@@ -28,8 +28,7 @@ class Scan:
     fields: tuple[str, ...]
 
     def lines(self) -> Iterator[str]:
-        names = {topic: f"system.{name}" for name, (topic, _) in SYSTEM_SOURCES.items()}
-        yield f"scan {', '.join(names.get(name) or _quoted(source_name(name)) for name in self.filters)}"
+        yield f"scan {', '.join(SYSTEM_NAMES.get(name) or _quoted(source_name(name)) for name in self.filters)}"
         yield f"  columns: {', '.join(self.columns) or 'none'}"
         yield f"  payload: {', '.join(self.fields) or ('whole' if 'payload' in self.columns else 'not decoded')}"
 

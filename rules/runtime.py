@@ -185,6 +185,15 @@ class Engine:
         """The state of every query that has some, by the name of its rule or view; plain data."""
         return {flow.name: flow.snapshot() for flow in self._snapshot.stateful}
 
+    def finish(self, now: int) -> list[Batch]:
+        """Close the windows of all queries but those that say ``on_reload = 'drop'``: what they give as they stand."""
+        self._turn.now = now
+        batches: list[Batch] = []
+        for flow in self._snapshot.stateful:
+            if flow.rule.options.on_reload == "drain":
+                flow.finish(batches)
+        return batches
+
     def restore(self, states: Mapping[str, Any]) -> list[str]:
         """Go on from :meth:`snapshot`; the names of queries that are not what they were, and begin anew."""
         flows = {flow.name: flow for flow in self._snapshot.stateful}

@@ -14,13 +14,14 @@ from typing import Any
 import msgspec
 
 from core.errors import HeadraceError
-from core.message import SYSTEM_ERRORS, Batch, Message, Publisher, Row, Schema
+from core.message import Batch, Message, Publisher, Row, Schema
 from core.metrics import Metrics
 from headrace.deadletters import DeadLetters
 from headrace.ruletests.events import message_of
 from headrace.ruletests.settings import Given, MessageProperties, RuleTest
 from headrace.ruletests.steady import Steady
 from headrace.ruletests.values import Payload
+from rules.columns import SYSTEM_NAMES
 from rules.compiler import RuleSet
 from rules.loaded import RuleFailure
 from rules.runtime import Engine
@@ -87,11 +88,11 @@ class _Bench:
             self._clock,
             metrics,
             append=self._told.extend,
-            wanted=lambda: bool(self._engine.rules_for(SYSTEM_ERRORS)),
+            wanted=lambda topic: bool(self._engine.rules_for(topic)),
             full=lambda: False,
             call_soon=self._later.append,
         )
-        self._engine = Engine(metrics, on_error=self._failed, on_disabled=self._disabled)
+        self._engine = Engine(metrics, on_error=self._failed, on_disabled=self._disabled, on_late=self._dead.late)
         self._engine.load(rules)
 
     def run(self) -> Result:
@@ -158,7 +159,7 @@ class _Bench:
 
     def _failed(self, rule: str, message: Message, error: Exception) -> None:
         stage, code = (error.stage, error.code) if isinstance(error, RuleFailure) else ("", type(error).__name__)
-        topic = "system.errors" if message.topic == SYSTEM_ERRORS else source_name(message.topic)
+        topic = SYSTEM_NAMES.get(message.topic) or source_name(message.topic)
         self._result.failures.append(Failure(rule, stage, code, str(error), topic, self._step))
         self._dead.failed(rule, message, error)
 
