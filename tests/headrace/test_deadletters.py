@@ -34,7 +34,7 @@ class Rig:
             self.clock,
             self.metrics,
             append=self.appended.extend,
-            wanted=lambda: self.wanted,
+            wanted=lambda _topic: self.wanted,
             full=lambda: self.full,
             call_soon=lambda function: self.soon.append(function),  # noqa: PLW0108 - the list changes
         )

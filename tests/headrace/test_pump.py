@@ -22,6 +22,11 @@ class Rules:
     def __init__(self) -> None:
         self.calls: list[int] = []
         self.broken = False
+        self.ready = 0
+
+    @property
+    def next_deadline(self) -> int | None:
+        return 0 if self.ready else None
 
     def process(self, messages: Sequence[Message], now: int) -> list[Batch]:
         self.calls.append(len(messages))
@@ -33,6 +38,9 @@ class Rules:
         return [Batch(target, "rule", SCHEMA, rows) for target, rows in targets.items()]
 
     def advance(self, now: int) -> list[Batch]:
+        if self.broken:
+            raise RuntimeError("boom")
+        self.ready -= 1
         return [Batch("a", "rule", SCHEMA, [("tick",)])]
 
 
@@ -202,8 +210,39 @@ async def test_after_halt_messages_stay_where_they_are() -> None:
     assert bench.a.rows == []
 
 
-async def test_time_passes_through_the_pump() -> None:
+async def test_what_is_due_is_done_piece_by_piece_with_the_loop_between() -> None:
     bench = Bench()
+    bench.pump.advance()
+    assert bench.a.rows == []
+    bench.rules.ready = 3
+    bench.pump.advance()
+    assert bench.a.rows == ["tick"]
+    while bench.rules.ready:
+        await asyncio.sleep(0)
+    assert bench.a.rows == ["tick", "tick", "tick"]
+
+
+async def test_what_is_due_waits_while_a_delivery_is_full() -> None:
+    bench = Bench()
+    bench.rules.ready = 2
+    bench.a.full = True
+    bench.pump.advance()
+    bench.pump.advance()
+    assert bench.rules.ready == 1
+    bench.a.full = False
+    bench.pump.on_room()
+    bench.pump.advance()
+    assert bench.a.rows == ["tick", "tick"]
+
+
+async def test_a_defect_in_the_rules_leaves_the_pump_running(caplog: pytest.LogCaptureFixture) -> None:
+    bench = Bench()
+    bench.rules.ready = 1
+    bench.rules.broken = True
+    with caplog.at_level(logging.ERROR):
+        bench.pump.advance()
+    assert "kept windows from closing" in caplog.text
+    bench.rules.broken = False
     bench.pump.advance()
     assert bench.a.rows == ["tick"]
 
