@@ -314,8 +314,8 @@ class WindowBinder(SourceBinder):
         return None
 
     def _refuse_clauses(self, tree: exp.Expr) -> None:
-        if self._grouped or not self._columns.strict:
-            return  # the window itself is wrong, or the source
+        if self._grouped:
+            return  # the window itself is wrong
         for name, (text, hint) in _NEED_A_WINDOW.items():
             clause = tree.args.get(name)
             if clause is not None:

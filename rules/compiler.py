@@ -161,7 +161,12 @@ class _Compiler:
         tree, problems = definition.statement.tree, definition.problems
         before = len(problems.found)
         try:
-            relation = self._view(definition, tree) if isinstance(tree, CreateView) else None
+            if isinstance(tree, CreateView):
+                relation = self._view(definition, tree)
+            else:
+                kind = definition.kind.upper()
+                problems.add("unsupported", f"CREATE {kind} is not supported", span_of(tree.this))
+                relation = None
         except (RecursionError, MemoryError, SyntaxError):
             problems.add("too-complex", "this statement is too complex", definition.statement.span)
             relation = None

@@ -17,8 +17,8 @@ MAX_CHAIN: Final = 100
 MAX_ITEMS: Final = 1_000
 """Operands of one AND or OR chain, fields, arguments, list items."""
 
-ONE_MESSAGE: Final = "a rule sees one message at a time"
-"""Why there is no GROUP BY and what else needs several rows."""
+NO_SUBQUERY: Final = "give the inner query a name, CREATE VIEW v AS SELECT ..., and JOIN it"
+"""The way out where a query stands in an expression."""
 
 _SPLIT: Final = "compute a part of it in a field before it, or split the rule"
 

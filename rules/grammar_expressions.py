@@ -12,7 +12,7 @@ from typing import Final
 
 from sqlglot import Token, TokenType, exp
 
-from rules.grammar_base import MAX_CHAIN, MAX_NESTING, ONE_MESSAGE
+from rules.grammar_base import MAX_CHAIN, MAX_NESTING, NO_SUBQUERY
 from rules.grammar_operands import OperandGrammar
 from rules.nodes import InArray, IsDistinct, TopicMatch, mark
 
@@ -135,7 +135,7 @@ class ExpressionGrammar(OperandGrammar):
                 raise self._unexpected("'(' or an array after IN")
             return InArray(this=left, expression=self._concatenation())
         if self._curr.token_type is TokenType.SELECT:
-            raise self._unsupported("a subquery in IN", hint=ONE_MESSAGE)
+            raise self._unsupported("a subquery in IN", hint=NO_SUBQUERY)
         return exp.In(this=left, expressions=self._list_until(TokenType.R_PAREN, "')'"))
 
     def _like(self, node: exp.Expr) -> exp.Expr:

@@ -1,6 +1,6 @@
-"""The operands of rule SQL's expressions (paths, lists, calls, CASE).
+"""The operands of rule SQL's expressions (paths, lists, CASE).
 
-What SQL writes in a way of its own: ``grammar_forms``.
+What SQL writes in a way of its own: ``grammar_forms``; calls: ``grammar_calls``.
 Every node carries its place in the text (``nodes.span_of``). Conditions and operators: ``grammar_expressions``.
 """
 
@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from sqlglot import Token, TokenType, exp
 
-from rules.grammar_base import BOOLEANS, MAX_CHAIN, ONE_MESSAGE, WORD_TOKENS
-from rules.grammar_forms import FormGrammar
+from rules.grammar_base import BOOLEANS, MAX_CHAIN, NO_SUBQUERY, WORD_TOKENS
+from rules.grammar_calls import CallGrammar
 from rules.nodes import Range, mark
 
 
-class OperandGrammar(FormGrammar):
+class OperandGrammar(CallGrammar):
     """Productions of operands; each returns a node or raises GrammarError."""
 
     def _operand(self) -> exp.Expr:
@@ -23,7 +23,7 @@ class OperandGrammar(FormGrammar):
             return self._literal("a literal")
         if self._match(TokenType.L_PAREN):
             if self._curr.token_type is TokenType.SELECT:
-                raise self._unsupported("a subquery", hint=ONE_MESSAGE)
+                raise self._unsupported("a subquery", hint=NO_SUBQUERY)
             inner = exp.Paren(this=self._condition())
             self._expect(TokenType.R_PAREN, "')'")
             return self._steps(mark(inner, first, self._prev), first, ranges=True)
@@ -116,17 +116,6 @@ class OperandGrammar(FormGrammar):
             self._check_count(len(items))
         self._expect(TokenType.R_BRACKET, "',' or ']'")
         return mark(exp.Array(expressions=items), first, self._prev)
-
-    def _call(self, name: str, first: Token) -> exp.Expr:
-        self._expect(TokenType.L_PAREN, "'('")
-        if self._curr.token_type is TokenType.STAR:
-            raise self._unsupported(f"{name}(*)", hint=f"there are no aggregate functions: {ONE_MESSAGE}")
-        empty = self._match(TokenType.R_PAREN)
-        call = exp.Anonymous(this=name, expressions=[] if empty else self._list_until(TokenType.R_PAREN, "')'"))
-        mark(call, first, self._prev)
-        if self._curr.text.upper() in ("OVER", "FILTER") and self._next.token_type is TokenType.L_PAREN:
-            raise self._unsupported(f"{self._curr.text.upper()} (...)", hint=ONE_MESSAGE)
-        return self._steps(call, first, ranges=True)
 
     def _case(self, first: Token) -> exp.Expr:
         self._enter()

@@ -24,7 +24,8 @@ _MAX_UNREADABLE: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """``tree`` is an exp.Select, nodes.Foreach, exp.Insert or exp.Create; ``text`` is as written, without semicolon."""
+    """``tree`` is an exp.Select, nodes.Foreach, exp.Insert, exp.Create (a rule), nodes.CreateSource, CreateTable or
+    CreateView; ``text`` is as written, without semicolon."""
 
     tree: exp.Expr
     span: Span

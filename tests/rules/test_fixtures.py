@@ -39,7 +39,8 @@ def lisp(node: object, indent: str = "") -> str:
         return f" {node!r}"
     if isinstance(node, exp.Identifier | exp.Literal | exp.Boolean):
         return f"\n{indent}{type(node).__name__} {node.this!r}"
-    inner = "".join(f"\n{indent}  {name}:" + lisp(value, indent + "    ") for name, value in node.args.items() if value)
+    given = {name: value for name, value in node.args.items() if value not in (None, [])}
+    inner = "".join(f"\n{indent}  {name}:" + lisp(value, indent + "    ") for name, value in given.items())
     return f"\n{indent}{type(node).__name__}{inner}"
 
 

@@ -413,7 +413,9 @@ def test_what_only_one_branch_needs_is_not_decoded() -> None:
         (f"SELECT {'CASE WHEN true THEN ' * 5000} 1", "parse", "too-complex"),
         ("SELECT nosuch(1) AS x FROM t", "bind", "unknown-function"),
         ("INSERT INTO a SELECT 1 FROM t", "bind", "unsupported"),
-        ("SELECT 1 AS x FROM t LIMIT 1", "bind", "unsupported"),
+        ("SELECT 1 AS x FROM t LIMIT 1", "bind", "no-window"),
+        ("SELECT qos FROM t GROUP BY qos", "bind", "no-window"),
+        ("SELECT qos FROM t QUALIFY qos", "bind", "unsupported"),
         ("SELECT 1 AS x FROM 'a+'", "bind", "bad-topic-filter"),
     ],
 )
