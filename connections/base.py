@@ -18,7 +18,9 @@ from typing import Any, ClassVar
 
 import msgspec
 
+from connections.lookup import Finder, LookupSource
 from core.clock import Clock, SystemClock
+from core.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,3 +93,8 @@ class Connection(ABC):
         answered (``PostgreSQL 15.8``); raises :class:`core.errors.Unavailable` with the reason otherwise. No secret
         is ever part of either.
         """
+
+    def finder(self, source: LookupSource) -> Finder:
+        """What asks this far side for rows by key; ConfigError where there are no rows to be asked for."""
+        del source
+        raise ConfigError(f"a connection of type {self.type} has no tables to look things up in", path="connection")

@@ -19,6 +19,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
 from connections.base import Connection, ConnectionContext
+from connections.lookup import Finder, LookupSource
 from connections.sql.config import SqlConfig
 from connections.sql.engine import is_sqlite_file, make_engine, masked, parse_url, with_credentials
 from connections.sql.errors import sentence
@@ -125,6 +126,11 @@ class SqlConnection(Connection):
                 return f"{self._product(connection.dialect.server_version_info)} at {self.title}"
         except sa.exc.SQLAlchemyError as error:
             raise Unavailable(f"{self.title}: {sentence(getattr(error, 'orig', None) or error)}") from None
+
+    def finder(self, source: LookupSource) -> Finder:
+        from connections.sql.lookup import SqlFinder  # it is made of connections
+
+        return SqlFinder(self, source)
 
     def _product(self, version: tuple[Any, ...] | None = None) -> str:
         dialect = self.engine.dialect

@@ -1,7 +1,7 @@
 """One lookup table as all joins of it share it: answers by key with an age, and the keys that are being asked for.
 
 Pure: whoever owns it (``headrace.lookups``) takes keys with :meth:`LookupTable.take_requests`, asks the far side, and
-brings back every one of them with :meth:`LookupTable.resolve` or :meth:`LookupTable.failed`. ``now`` is nanoseconds.
+brings back every one of them with :meth:`LookupTable.resolve`, ``failed`` or ``give_back``. ``now`` is nanoseconds.
 
 Invariants: a key is asked for once at a time, however many rows wait for it; who waits holds its :class:`Pending`, so
 an answer that makes way in the cache still reaches them; a request that fails is repeated until its rows' time-out,
@@ -172,6 +172,13 @@ class LookupTable:
                 self._enqueue(key)
             else:  # who waits for it gives up by itself, or has gone with its query
                 del self._pending[key]
+
+    def give_back(self, keys: Iterable[Key]) -> None:
+        """These keys were taken and not asked for; that says nothing about the far side."""
+        for key in keys:
+            self._in_flight.discard(key)
+            if key in self._pending:
+                self._enqueue(key)
 
     def replace(self, rows: Mapping[Key, Rows]) -> None:
         """The rows of a static table, all at once; PlanError where they are too many."""

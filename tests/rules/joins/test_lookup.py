@@ -284,6 +284,14 @@ def test_keys_whose_join_has_gone_are_forgotten() -> None:
     assert (stations.waiting, stations.next_request) == (0, None)
 
 
+def test_keys_that_are_given_back_are_asked_for_at_once() -> None:
+    stations = table()
+    joined(stations).process([(1, "a")], 0)
+    stations.give_back(stations.take_requests(0))
+    assert (stations.in_flight, stations.last_error, stations.counters.failed) == (0, None, 0)
+    assert stations.take_requests(0) == ["a"]
+
+
 def test_joins_share_their_table() -> None:
     stations = table()
     one, other = joined(stations), joined(stations)
