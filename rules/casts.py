@@ -28,6 +28,8 @@ _DECIMAL: Final = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9
 _TRUE: Final = frozenset({"true", "t", "yes", "y", "on", "1"})
 _FALSE: Final = frozenset({"false", "f", "no", "n", "off", "0"})
 _MILLISECOND: Final = 1_000
+LAST_INSTANT: Final = 253_402_300_799_999_999
+"""The last microsecond of the year 9999."""
 
 IMPOSSIBLE: Final = MappingProxyType(
     {
@@ -102,6 +104,33 @@ def caster(source: Type, to: Type, shape: Shape, safe: bool, zone: str) -> Calla
 
 
 _TERSE: Final = frozenset({Type.TEXT})
+
+
+@lru_cache(maxsize=4_096)
+def column_caster(name: str, to: Type, shape: Shape, unit: int, *, not_null: bool) -> Callable[[Any], Any]:
+    """What brings a value to the type of a declared column: a CAST that changes no number. ``unit`` are the
+    microseconds that a number means in a TIMESTAMP, 0 for nanoseconds."""
+    convert = _conversion(Type.ANY, to, shape, "")
+    label = f"{to.value}({shape.precision}, {shape.scale})" if shape.precision else to.value
+
+    def cast(value: Any) -> Any:
+        if value is None or value is MISSING:
+            if not_null:
+                word = "null" if value is None else "missing"
+                raise EvaluationError("bad_column", f"column {name!r} is NOT NULL, and here it is {word}")
+            return value
+        try:
+            if to is Type.TIMESTAMP and type(value) in (int, float):
+                result = checked_instant(round(value * unit) if unit else int(value) // 1_000)
+            else:
+                result = convert(value)
+        except (ValueError, ArithmeticError, RecursionError):
+            result = None
+        if result is None or (to is Type.BIGINT and type(value) is float and result != value):
+            raise EvaluationError("bad_column", f"column {name!r}: {shown(value)} is no {label}")
+        return result
+
+    return cast
 
 
 def _conversion(source: Type, to: Type, shape: Shape, zone: str) -> Callable[[Any], Any]:

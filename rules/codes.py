@@ -112,6 +112,19 @@ CODES: Final[Mapping[str, Code]] = MappingProxyType(
             "CREATE SOURCE meter (power DOUBLE, ts TIMESTAMP NOT NULL) WITH (topic = 'cp/+/meter');\n"
             "INSERT INTO meter_readings SELECT avg(power) AS power FROM TUMBLE(meter, ts, INTERVAL '1 minute')",
         ),
+        "bad-watermark": Code(
+            "a WATERMARK is for something that cannot tell the time, or is no column less an interval",
+            "The column is declared TIMESTAMP NOT NULL, the delay is a constant: how late rows may come.",
+            "CREATE SOURCE meter (power DOUBLE, ts TIMESTAMP, WATERMARK FOR ts AS ts - INTERVAL '10 seconds')\n"
+            "WITH (topic = 'cp/+/meter');\n"
+            "INSERT INTO meter_readings SELECT power FROM meter",
+        ),
+        "duplicate-column": Code(
+            "two columns of a source have the same name",
+            "Take one out, or give it the name of another field of the payload.",
+            "CREATE SOURCE meter (power DOUBLE, power BIGINT) WITH (topic = 'cp/+/meter');\n"
+            "INSERT INTO meter_readings SELECT power FROM meter",
+        ),
         "not-grouped": Code(
             "a field of a query with a window is neither in GROUP BY nor in an aggregate",
             "Such a column has a value for each row of the group: say which one is meant, or group by it.",

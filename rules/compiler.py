@@ -20,9 +20,10 @@ from rules.bind import Binder
 from rules.catalog import KINDS, Catalog, Definition, view_relation
 from rules.checks import check
 from rules.columns import MESSAGE_COLUMNS
+from rules.declared import declare_source
 from rules.diagnostics import Diagnostic, Problems, Source, Span, suggestion
 from rules.functions import FunctionTable, hostless_functions
-from rules.nodes import MORE_SINKS_ARG, CreateView, Foreach, SelectAll, span_of
+from rules.nodes import MORE_SINKS_ARG, CreateSource, CreateView, Foreach, SelectAll, span_of
 from rules.options import VIEW_OPTIONS, RuleOptions, read_options
 from rules.parts import Part, compile_part
 from rules.relations import EventColumn, Relation
@@ -162,7 +163,9 @@ class _Compiler:
         before = len(problems.found)
         try:
             if isinstance(tree, CreateView):
-                relation = self._view(definition, tree)
+                relation: Relation | None = self._view(definition, tree)
+            elif isinstance(tree, CreateSource):
+                relation = self._source(definition, tree)
             else:
                 kind = definition.kind.upper()
                 problems.add("unsupported", f"CREATE {kind} is not supported", span_of(tree.this))
@@ -183,6 +186,15 @@ class _Compiler:
         if len(problems.found) == found:
             definition.part = compile_part(definition.name, (), query, problems, options=definition.options)
         return view_relation(definition.name, query, binder.time)
+
+    def _source(self, definition: Definition, tree: CreateSource) -> Relation | None:
+        declared = declare_source(tree, self._functions, definition.problems)
+        if declared is None:
+            return None
+        definition.part = compile_part(declared.name, (), declared.query, definition.problems)
+        specs = declared.columns.specs
+        schema = Schema(tuple(specs), tuple(spec.type for spec in specs.values()))
+        return Relation(declared.name, "source", declared.columns, schema, declared.time)
 
     def _statement(self, statement: Statement, stem: str, problems: Problems) -> None:
         tree = statement.tree

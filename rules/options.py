@@ -92,7 +92,7 @@ def _written(value: Any) -> str:
     return f"'{value}'" if isinstance(value, str) else str(value)
 
 
-class _WrongError(Exception):
+class WrongOption(Exception):
     """A value does not fit its option; ``hint`` is a way out."""
 
     def __init__(self, message: str, hint: str = "", place: exp.Expr | None = None) -> None:
@@ -103,13 +103,13 @@ class _WrongError(Exception):
 
 def _boolean(value: exp.Expr) -> bool:
     if not isinstance(value, exp.Boolean):
-        raise _WrongError("is true or false")
+        raise WrongOption("is true or false")
     return bool(value.this)
 
 
-def _text(value: exp.Expr) -> str:
+def read_text(value: exp.Expr) -> str:
     if not (isinstance(value, exp.Literal) and value.is_string):
-        raise _WrongError("is a text")
+        raise WrongOption("is a text")
     return value.name
 
 
@@ -118,20 +118,20 @@ def _texts(value: exp.Expr) -> tuple[str, ...]:
     if isinstance(value, exp.Array):
         for item in value.expressions:
             if not (isinstance(item, exp.Literal) and item.is_string):
-                raise _WrongError("is a list of texts", place=item)
+                raise WrongOption("is a list of texts", place=item)
         found = [item.name.strip() for item in value.expressions]
     elif isinstance(value, exp.Literal) and value.is_string:
         found = [part.strip() for part in value.name.split(",")]
     else:
-        raise _WrongError("is a text, such as 'a, b', or a list of texts")
+        raise WrongOption("is a text, such as 'a, b', or a list of texts")
     return tuple(dict.fromkeys(tag for tag in found if tag))
 
 
-def _one_of(choices: Sequence[str]) -> Callable[[exp.Expr], str]:
+def read_one_of(choices: Sequence[str]) -> Callable[[exp.Expr], str]:
     def read(value: exp.Expr) -> str:
         if isinstance(value, exp.Literal) and value.is_string and value.name in choices:
             return value.name
-        raise _WrongError(f"is one of {', '.join(map(repr, choices))}", suggestion(value.name, choices) or "")
+        raise WrongOption(f"is one of {', '.join(map(repr, choices))}", suggestion(value.name, choices) or "")
 
     return read
 
@@ -140,36 +140,36 @@ def _count(most: int) -> Callable[[exp.Expr], int]:
     def read(value: exp.Expr) -> int:
         number = value.name if isinstance(value, exp.Literal) and not value.is_string else ""
         if not (number.isdigit() and 1 <= int(number[:10]) <= most):
-            raise _WrongError(f"is a whole number from 1 to {most}")
+            raise WrongOption(f"is a whole number from 1 to {most}")
         return int(number)
 
     return read
 
 
-def _length(value: exp.Expr) -> int:
+def read_length(value: exp.Expr) -> int:
     """Microseconds of a text such as ``'1 minute'``."""
     if isinstance(value, exp.Literal) and value.is_string:
         with suppress(Refusal):
             length = parse_fixed(value.name)
             if length >= 0:
                 return length
-    raise _WrongError("is a length of time, such as '30 seconds'")
+    raise WrongOption("is a length of time, such as '30 seconds'")
 
 
 _READERS: Final[MappingProxyType[str, Callable[[exp.Expr], Any]]] = MappingProxyType(
     {
         "enabled": _boolean,
-        "description": _text,
+        "description": read_text,
         "tags": _texts,
-        "on_error": _one_of(get_args(OnError)),
+        "on_error": read_one_of(get_args(OnError)),
         "disable_after": _count(MAX_FAILURES),
-        "emit": _one_of([emit.value for emit in Emit]),
-        "allowed_lateness": _length,
+        "emit": read_one_of([emit.value for emit in Emit]),
+        "allowed_lateness": read_length,
         "max_keys": _count(MAX_ROWS),
-        "when_full": _one_of([choice.value for choice in WhenFull]),
+        "when_full": read_one_of([choice.value for choice in WhenFull]),
         "max_values": _count(MAX_ROWS),
         "max_rows": _count(MAX_ROWS),
-        "on_reload": _one_of(["drain", "drop"]),
+        "on_reload": read_one_of(["drain", "drop"]),
     }
 )
 OPTIONS: Final = tuple(field.name for field in fields(RuleOptions))
@@ -194,7 +194,7 @@ def read_options(options: Sequence[exp.Expr], problems: Problems, known: Sequenc
         written[name] = option
         try:
             found[name] = reader(value)
-        except _WrongError as wrong:
+        except WrongOption as wrong:
             problems.add(
                 "unknown-option", f"the option {name!r} {wrong}", span_of(wrong.place or value), hint=wrong.hint
             )

@@ -87,6 +87,26 @@ class Sender(Expr):
 
 
 @dataclass(frozen=True, slots=True)
+class TopicLevel(Expr):
+    """The level number ``index``, from 0, of the message's topic; missing where it has fewer."""
+
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Declared(Expr):
+    """A value brought to the type of the source's column ``name``; it fails where it does not fit, or is null and must
+    not be. ``unit`` are the microseconds that a number means in a TIMESTAMP, 0 for nanoseconds."""
+
+    operand: Expr
+    name: str
+    type: Type
+    shape: Shape
+    not_null: bool
+    unit: int
+
+
+@dataclass(frozen=True, slots=True)
 class Whole(Expr):
     """The message or row itself, to be carried along."""
 

@@ -11,10 +11,10 @@ from types import MappingProxyType
 from typing import Final
 
 from core.message import Type
-from rules.casts import caster
+from rules.casts import LAST_INSTANT, caster, column_caster
 from rules.codegen.values import Values
 from rules.functions.instants import EPOCH_FIELD, part_of_interval, part_of_timestamp
-from rules.tree import Arithmetic, Cast, Compare, Expr, Extract, Negate, Received, Shift
+from rules.tree import Arithmetic, Cast, Compare, Declared, Expr, Extract, Negate, Received, Shift
 from rules.types import TEMPORAL
 
 PYTHON_TYPES: Final = MappingProxyType(
@@ -105,4 +105,25 @@ class Temporal(Values):
         kind = PYTHON_TYPES.get(expr.type)
         if expr.source in TEMPORAL or expr.type in TEMPORAL or kind is None:
             return call
+        return f"({operand} if type({operand}) is {kind} else {call})"
+
+    def _declared(self, expr: Declared) -> str:
+        """What has the column's type already costs a look at it."""
+        operand = self.variable(expr.operand)
+        null = "NOT NULL" if expr.not_null else ""
+        key = ("column", expr.name, expr.type, expr.shape, expr.not_null, expr.unit)
+        function = column_caster(expr.name, expr.type, expr.shape, expr.unit, not_null=expr.not_null)
+        call = (
+            f"{self._out.shared_constant(key, function, f'column {expr.name!a} {expr.type.value} {null}')}({operand})"
+        )
+        if expr.type is Type.TIMESTAMP:
+            if not expr.unit:
+                return call
+            last = LAST_INSTANT // expr.unit
+            return f"({operand} * {expr.unit} if type({operand}) is int and 0 <= {operand} <= {last} else {call})"
+        kind = PYTHON_TYPES.get(expr.type)
+        if kind is None or expr.type in TEMPORAL:
+            return call
+        if expr.type is Type.DOUBLE:
+            return f"({operand} if type({operand}) is float else float({operand}) if type({operand}) is int else {call})"
         return f"({operand} if type({operand}) is {kind} else {call})"

@@ -32,11 +32,13 @@ from rules.tree import (
     Ref,
     Sender,
     Slice,
+    TopicLevel,
     Whole,
 )
 
 _FIELDS: Final = "fields of the document"
 _GET: Final = "getter of the document"
+_LEVELS: Final = "levels of the topic"
 _MANY_FIELDS: Final = 3
 
 
@@ -120,6 +122,13 @@ class Values:
     def _ref(self, expr: Ref) -> str:
         text = self.value(self._facts.query.lets[expr.index])
         return text if _is_atom(text) or not self._facts.shared(expr) else self._out.local(text)
+
+    def _topic_level(self, expr: TopicLevel) -> str:
+        levels = self._out.recall(_LEVELS)
+        if levels is None:
+            levels = self._out.local('m.topic.split("/")', "levels")
+            self._out.remember(_LEVELS, levels)
+        return f"({levels}[{expr.index}] if len({levels}) > {expr.index} else MISSING)"
 
     def _whole(self, _expr: Whole) -> str:
         return "m"
