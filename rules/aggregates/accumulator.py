@@ -16,8 +16,9 @@ from typing import Any, Final
 
 from core.errors import HeadraceError
 from core.message import MISSING, Type
-from rules.aggregates.base import Aggregate, AggregateTable, Code, Kind, Tally
+from rules.aggregates.base import Aggregate, AggregateTable, Code, Kind, OrderBy, Tally
 from rules.aggregates.distinct import distinct_code
+from rules.aggregates.ordering import ordering
 from rules.codegen.emitter import Emitter
 from rules.functions.base import Refusal
 
@@ -35,13 +36,20 @@ class CallError(HeadraceError):
 
 @dataclass(frozen=True, slots=True)
 class AggregateCall:
-    """``name(arguments, constants) FILTER (WHERE filter)``. Arguments and the filter are places in the input row."""
+    """``name(arguments, constants ORDER BY order) FILTER (WHERE filter)``. Arguments, the filter and what the order
+    names are places in the input row."""
 
     name: str
     arguments: tuple[int, ...] = ()
     constants: tuple[Any, ...] = ()
     filter: int | None = None
     distinct: bool = False
+    order: tuple[OrderBy, ...] = ()
+
+    def places(self) -> tuple[int, ...]:
+        """All places that are read."""
+        filters = () if self.filter is None else (self.filter,)
+        return (*self.arguments, *(term.place for term in self.order), *filters)
 
 
 def check_call(call: AggregateCall, table: AggregateTable) -> Aggregate:
@@ -62,6 +70,11 @@ def check_call(call: AggregateCall, table: AggregateTable) -> Aggregate:
             raise CallError(f"{call.name}(): {constant.name} {refusal}") from None
     if call.distinct and not call.arguments:
         raise CallError(f"{call.name}(DISTINCT *) has no meaning: name the columns whose values are to be counted")
+    if call.order and aggregate.ordered is None:
+        able = sorted({known.name for known in table.values() if known.ordered is not None})
+        raise CallError(f"{call.name}() takes no ORDER BY: it is for {', '.join(able)}")
+    if call.order and call.distinct and not {term.place for term in call.order} <= set(call.arguments):
+        raise CallError(f"{call.name}(DISTINCT ... ORDER BY ...) can be ordered by its arguments only")
     if aggregate.check_library is not None:
         aggregate.check_library()
     return aggregate
@@ -76,10 +89,18 @@ class _Call:
         self.types = types
         self.code: Code = aggregate.code(types)
         self.names = aggregate.names
+        if call.order and aggregate.ordered is not None:
+            self.code = aggregate.ordered
+            self.names = {**self.names, "ordering": ordering(call.order)}
         if call.distinct:
-            self.code, self.names = distinct_code(self.code, self.names, len(call.arguments), call.constants)
+            self.code, self.names = distinct_code(self.code, self.names, call)
         self.first = first
         self.after = first + len(self.code.init)
+
+    def samples(self) -> tuple[Any, ...]:
+        """Equal for calls that see the same samples."""
+        kinds = tuple(parameter.kind for parameter in self.parameters)
+        return self.call.arguments, self.call.filter, kinds, self.code.last
 
 
 class Accumulators:
@@ -90,6 +111,11 @@ class Accumulators:
     * ``merge(one, other)``: bring ``other``, which came later, into ``one``; ``other`` stays as it is and may live on;
     * ``joined(states) -> list``: a new state of several ones, in the order of their time;
     * ``output(state) -> tuple``: the results, as often as wanted.
+
+    ``carries``: some calls go on from one window to the next. Then
+
+    * ``samples(state) -> list``: the latest sample of each of them, or None;
+    * ``write_output`` takes the names of such a list for the time before the window, and of the bounds.
     """
 
     def __init__(
@@ -106,11 +132,18 @@ class Accumulators:
             first = item.after
         self.slots = first
         self.mutable = any(item.code.mutable for item in self._calls)
+        # Calls that see the same samples carry one.
+        self._carried: dict[tuple[Any, ...], _Call] = {}
+        for item in self._calls:
+            if item.code.last:
+                self._carried.setdefault(item.samples(), item)
+        self.carries = len(self._carried)
         functions = self._compile()
         self.new: Callable[[], list[Any]] = functions["new"]
         self.add: Callable[[list[Any], Sequence[Any]], None] = functions["add"]
         self.merge: Callable[[list[Any], list[Any]], None] = functions["merge"]
         self.output: Callable[[list[Any]], tuple[Any, ...]] = functions["output"]
+        self.samples: Callable[[list[Any]], list[Any]] = functions["samples"]
 
     def joined(self, states: Iterable[list[Any]]) -> list[Any]:
         merge = self.merge
@@ -133,7 +166,7 @@ class Accumulators:
             if condition is not None and condition not in filters:
                 filters[condition] = out.local(f"{row}[{condition}] is True", "w")
                 out.remember(("filter", condition), filters[condition])
-            for place in item.call.arguments:
+            for place in (*item.call.arguments, *(term.place for term in item.call.order)):
                 if place not in loaded:
                     loaded.add(place)
                     out.remember(("value", place), out.local(f"{row}[{place}]", "c"))
@@ -180,8 +213,9 @@ class Accumulators:
                 values.append(out.recall(key) or raw)
                 if not parameter.nulls:
                     tests.append(f"{raw} is not None and {raw} is not MISSING")
+            terms = "".join(f"{_recalled(out, ('value', term.place))}, " for term in item.call.order)
             filling = self._filling(out, item, state=state)
-            filling.update(zip(_ARGUMENTS, values, strict=False), t=time)
+            filling.update(zip(_ARGUMENTS, values, strict=False), t=time, order=f"({terms})")
             lines = item.code.add.format_map(filling).splitlines()
             groups.setdefault(tuple(dict.fromkeys(tests)), []).extend(lines)
         for tests_, lines in groups.items():
@@ -215,9 +249,24 @@ class Accumulators:
             for line in item.code.merge.format_map(self._filling(out, item, state=one, other=other)).splitlines():
                 out.line(line)
 
-    def write_output(self, out: Emitter, state: str) -> list[str]:
-        """The expressions of the results."""
-        return [item.code.output.format_map(self._filling(out, item, state=state)) for item in self._calls]
+    def write_output(
+        self, out: Emitter, state: str, carried: str | None = None, since: str = "None", until: str = "None"
+    ) -> list[str]:
+        """The expressions of the results. ``carried`` names the list of samples from before, ``since`` and ``until``
+        the bounds of the time that is covered; without them results tell of the rows alone."""
+        results = []
+        for item in self._calls:
+            filling = self._filling(out, item, state=state)
+            filling.update(carried="None", since=since, until=until)
+            if carried is not None and item.code.last:
+                filling["carried"] = f"{carried}[{list(self._carried).index(item.samples())}]"
+            results.append(item.code.output.format_map(filling))
+        return results
+
+    def write_samples(self, out: Emitter, state: str) -> str:
+        """The text of the list of the latest samples."""
+        items = self._carried.values()
+        return f"[{', '.join(item.code.last.format_map(self._filling(out, item, state=state)) for item in items)}]"
 
     def _compile(self) -> dict[str, Any]:
         out = Emitter()
@@ -233,6 +282,8 @@ class Accumulators:
         with out.block("def output(s):"):
             results = self.write_output(out, "s")
             out.line(f"return ({''.join(result + ', ' for result in results)})")
+        with out.block("def samples(s):"):
+            out.line(f"return {self.write_samples(out, 's')}")
         return run_source("<aggregates>", out)
 
 

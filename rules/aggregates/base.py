@@ -106,9 +106,14 @@ class Code(NamedTuple):
     """Templates over slots.
 
     ``init`` is an expression per slot. ``add``: lines over ``{s0}``, ``{s1}`` ... (the slots), ``{x}``, ``{y}`` (the
-    arguments) and ``{t}`` (the row's time); ``merge``: lines over ``{a0}`` ... and ``{b0}`` ..., changing a only;
-    ``output``: an expression over slots. Constants are ``{p0}``, ``{p1}``; names of :attr:`Aggregate.names` stand in
-    braces too, and ``{tally}``. ``mutable``: a slot holds an object that ``add`` changes in place.
+    arguments), ``{order}`` (a tuple of what ORDER BY names) and ``{t}`` (the row's time); ``merge``: lines over
+    ``{a0}`` ... and ``{b0}`` ..., changing a only; ``output``: an expression over slots. Constants are ``{p0}``,
+    ``{p1}``; names of :attr:`Aggregate.names` stand in braces too, and ``{tally}``. ``mutable``: a slot holds an
+    object that ``add`` changes in place.
+
+    ``last`` is for aggregates that go on from one window to the next: an expression over slots that gives the latest
+    sample, (time, value), or None. ``output`` then finds the sample before the window in ``{carried}`` and the
+    bounds of the time that the result is to cover in ``{since}`` and ``{until}``; each of them may be None.
     """
 
     init: tuple[str, ...]
@@ -116,6 +121,20 @@ class Code(NamedTuple):
     merge: str
     output: str
     mutable: bool = False
+    last: str = ""
+
+
+class OrderBy(NamedTuple):
+    """A term of ORDER BY within a call: a place of the input row. Nulls are greater than all values, as in PostgreSQL:
+    last, or first where ``desc``, unless ``nulls_first`` says otherwise."""
+
+    place: int
+    desc: bool = False
+    nulls_first: bool | None = None
+
+
+Ordering = Callable[[Any, Any], int]
+"""-1, 0 or 1 for two tuples of what ORDER BY names."""
 
 
 class Example(NamedTuple):
@@ -133,8 +152,9 @@ ResultType = Type | Callable[[Sequence[Type]], Type]
 class Aggregate:
     """One aggregate function.
 
-    ``code`` gives the templates for arguments of given column types (ANY where nothing is known). ``star``: may be
-    called with ``*``. ``library`` names the optional library that it needs; ``check_library`` raises with the way out.
+    ``code`` gives the templates for arguments of given column types (ANY where nothing is known). ``ordered`` gives
+    those of a call with ORDER BY, which find how rows compare as ``{ordering}``; without it such a call is refused.
+    ``check_library`` raises with the way out where an optional library is missing.
     """
 
     name: str
@@ -146,6 +166,7 @@ class Aggregate:
     examples: tuple[Example, ...] = ()
     names: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     check_library: Callable[[], None] | None = None
+    ordered: Code | None = None
 
     def result_type(self, types: Sequence[Type]) -> Type:
         return self.result if isinstance(self.result, Type) else self.result(types)

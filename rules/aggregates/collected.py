@@ -7,7 +7,7 @@ maps are in the order of the rows' times, those of equal time in the order in wh
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from functools import cmp_to_key
 from operator import itemgetter
@@ -23,6 +23,7 @@ from rules.aggregates.base import (
     Code,
     Constant,
     Example,
+    Ordering,
     Parameter,
     Tally,
     fixed,
@@ -118,12 +119,26 @@ def most_frequent(counts: dict[Any, list[Any]]) -> Any:
 # In the order of time
 
 
+def ranked(values: Timed, ordering: Ordering) -> Timed:
+    """``(time, ..., order)`` by what ORDER BY says, equals by their time."""
+    by_order = cmp_to_key(ordering)
+    return [entry[:-1] for entry in sorted(sorted(values, key=_BY_TIME), key=lambda entry: by_order(entry[-1]))]
+
+
 def listed(values: Timed) -> list[Any]:
-    return [None if value is MISSING else value for _, value in sorted(values, key=_BY_TIME)]
+    return array_of(sorted(values, key=_BY_TIME))
+
+
+def array_of(values: Timed) -> list[Any]:
+    return [None if value is MISSING else value for _, value in values]
 
 
 def texts(values: Timed, separator: str) -> str | None:
-    return separator.join([value for _, value in sorted(values, key=_BY_TIME)]) if values else None
+    return text_of(sorted(values, key=_BY_TIME), separator)
+
+
+def text_of(values: Timed, separator: str) -> str | None:
+    return separator.join([value for _, value in values]) if values else None
 
 
 def mapped(values: Timed) -> dict[str, Any] | None:
@@ -166,6 +181,7 @@ def _timed(
     parameters: tuple[Parameter, ...],
     example: Example,
     constants: tuple[Constant, ...] = (),
+    ordered: str = "",
 ) -> Aggregate:
     values = "".join(f", {{{letter}}}" for letter, _ in zip("xyz", parameters, strict=False))
     code = Code(
@@ -175,8 +191,13 @@ def _timed(
         output,
         mutable=True,
     )
-    names = {**_KEEP, "listed": listed, "texts": texts, "mapped": mapped, "merged": merged}
-    return Aggregate(name, doc, fixed(code), result, parameters, constants, (example,), names)
+    functions: tuple[Callable[..., Any], ...] = (listed, texts, mapped, merged, ranked, array_of, text_of)
+    names = {**_KEEP, **{function.__name__: function for function in functions}}
+    by_order = None
+    if ordered:
+        add = f"{{keep}}({{s0}}, ({{t}}{values}, {{order}}), {{tally}})"
+        by_order = code._replace(add=add, output=ordered)
+    return Aggregate(name, doc, fixed(code), result, parameters, constants, (example,), names, ordered=by_order)
 
 
 def _median_type(types: Sequence[Type]) -> Type:
@@ -229,20 +250,22 @@ COLLECTED: Final = (
     ),
     _timed(
         "array_agg",
-        "All values, nulls too, in the order of their time.",
+        "All values, nulls too, in the order of their time or that of an ORDER BY: `array_agg(x ORDER BY y DESC)`.",
         "{listed}({s0})",
         Type.ARRAY,
         (Parameter("x", ANY, nulls=True),),
         Example("array_agg(x)", ((1,), (None,), (2,)), [1, None, 2]),
+        ordered="{array_of}({ranked}({s0}, {ordering}))",
     ),
     _timed(
         "string_agg",
-        "The texts in the order of their time, joined by a separator.",
+        "The texts in the order of their time or that of an ORDER BY, joined by a separator.",
         "{texts}({s0}, {p0})",
         Type.TEXT,
         (Parameter("x", TEXT),),
         Example("string_agg(x, ', ')", (("a",), (None,), ("b",)), "a, b"),
         (Constant("separator", separator_text),),
+        "{text_of}({ranked}({s0}, {ordering}), {p0})",
     ),
     _timed(
         "object_agg",

@@ -9,11 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from types import MappingProxyType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from core.message import MISSING
 from rules.aggregates.base import Code, Tally
 from rules.aggregates.keys import boxed
+
+if TYPE_CHECKING:
+    from rules.aggregates.accumulator import AggregateCall
 
 Seen = dict[Any, tuple[Any, ...]]
 _ARGUMENTS: Final = "xyz"
@@ -38,11 +41,10 @@ def see_all(one: Seen, other: Seen, tally: Tally) -> None:
                 tally.left_out += 1
 
 
-def distinct_code(
-    inner: Code, names: Mapping[str, Any], arguments: int, constants: Sequence[Any]
-) -> tuple[Code, Mapping[str, Any]]:
+def distinct_code(inner: Code, names: Mapping[str, Any], call: AggregateCall) -> tuple[Code, Mapping[str, Any]]:
     """The templates and names of an aggregate over the different values."""
-    letters = _ARGUMENTS[:arguments]
+    letters = _ARGUMENTS[: len(call.arguments)]
+    order = "".join(f"{letters[call.arguments.index(term.place)]}, " for term in call.order)
     values = "".join(f"{{{letter}}}, " for letter in letters)
     code = Code(
         ("{{}}",),
@@ -51,16 +53,16 @@ def distinct_code(
         "{fold}({s0}, {tally})",
         mutable=True,
     )
-    return code, MappingProxyType(
-        {"see": see, "see_all": see_all, "fold": _folder(inner, names, letters, tuple(constants))}
-    )
+    fold = _folder(inner, names, letters, f"({order})", call.constants)
+    return code, MappingProxyType({"see": see, "see_all": see_all, "fold": fold})
 
 
 def _folder(
-    inner: Code, names: Mapping[str, Any], letters: str, constants: tuple[Any, ...]
+    inner: Code, names: Mapping[str, Any], letters: str, order: str, constants: tuple[Any, ...]
 ) -> Callable[[Seen, Tally], Any]:
     """A function over what was seen that gives the inner aggregate's result."""
     filling = {name: name for name in names} | {"tally": "tally", "t": "t"} | {letter: letter for letter in letters}
+    filling |= {"order": order, "carried": "None", "since": "None", "until": "None"}  # the set knows no neighbours
     filling |= {f"s{number}": f"s[{number}]" for number in range(len(inner.init))}
     filling |= {f"p{number}": f"p[{number}]" for number in range(len(constants))}
     lines = [

@@ -4,8 +4,10 @@ All of them add up something over neighbouring samples, in the order of time, wh
 keeps the newest samples (up to :data:`MAX_PENDING`) and folds older ones into a total. A row that is older than what
 was folded, which takes more than :data:`KEPT` newer rows of the same key and pane before it, is left out and counted.
 
-Between the first and the last row of a window; what a device did before its first row and after its last one is not
-guessed.
+Samples do not end with a window. The last one before it is *carried* in by the operator where there is one, so that
+windows of a key that follow each other leave nothing out between them: a register has grown since the carried sample,
+and a value stood from ``since`` (the window's start) on. The last value stands until ``until`` (the window's end).
+Without them, in windows that go by rows, a result tells of the time between the first and the last row.
 """
 
 from __future__ import annotations
@@ -22,6 +24,9 @@ MAX_PENDING: Final = 256
 KEPT: Final = 128
 _BY_TIME: Final = itemgetter(0)
 _SECOND: Final = 1_000_000
+
+Sample = tuple[int, Any]
+"""Time and value."""
 
 # A series is [first time, first value, last time, last value, total, samples]: what was folded, then (time, value)
 # pairs that were not. Times are None while nothing was folded.
@@ -112,30 +117,72 @@ def _settled(state: Series, step: Step) -> Series:
     return whole
 
 
-def weighted(state: Series, step: Step, tally: Tally) -> Any:
-    first_time, _, time, value, total, _ = _settled(state, step)
+def latest(state: Series) -> Sample | None:
+    """The sample that the next window goes on from; of equal times the one that came last."""
+    found = None
+    for item in state[5]:
+        if found is None or item[0] >= found[0]:
+            found = item
+    return (state[2], state[3]) if found is None and state[2] is not None else found
+
+
+def _grown(state: Series, step: Step, carried: Sample | None) -> tuple[Any, int, int] | None:
+    """The growth since the carried or the first sample, the time of that one, and of the last one."""
+    first_time, first, time, _, total, _ = _settled(state, step)
     if time is None:
         return None
-    return finite(float(value) if time == first_time else total / (time - first_time), tally)
+    if carried is None:
+        return total, first_time, time
+    return plus(step(*carried, first_time, first), total), carried[0], time
 
 
-def spent(state: Series, step: Step) -> Any:
-    """Microseconds in the state; null without rows."""
-    whole = _settled(state, step)
-    return None if whole[2] is None else int(whole[4])
+def _stood(
+    state: Series, step: Step, carried: Sample | None, since: int | None, until: int | None
+) -> tuple[Any, int, int, Any] | None:
+    """Value times microseconds, the beginning and the end of the time that they cover, and the last value."""
+    begin, first, end, value, total, _ = _settled(state, step)
+    if end is None:
+        if carried is None or since is None:
+            return None
+        begin = end = since  # no sample, but a value that stood all the time
+        value, total = carried[1], 0
+    elif carried is not None and since is not None and since < begin:
+        start = max(since, carried[0])
+        total = plus(step(start, carried[1], begin, first), total)
+        begin = start
+    if until is not None and until > end:
+        total = plus(total, step(end, value, until, value))
+        end = until
+    return total, begin, end, value
 
 
-def growth(state: Series, step: Step, tally: Tally) -> Any:
-    whole = _settled(state, step)
-    return None if whole[2] is None else finite(whole[4], tally)
-
-
-def speed(state: Series, step: Step, tally: Tally) -> Any:
-    """Per second."""
-    first_time, _, time, _, total, _ = _settled(state, step)
-    if time is None or time == first_time:
+def weighted(
+    state: Series, step: Step, tally: Tally, carried: Sample | None, since: int | None, until: int | None
+) -> Any:
+    found = _stood(state, step, carried, since, until)
+    if found is None:
         return None
-    return finite(float(total) * _SECOND / (time - first_time), tally)
+    total, begin, end, value = found
+    return finite(float(value) if begin == end else total / (end - begin), tally)
+
+
+def spent(state: Series, step: Step, carried: Sample | None, since: int | None, until: int | None) -> Any:
+    """Microseconds in the state; null where nothing is known of it."""
+    found = _stood(state, step, carried, since, until)
+    return None if found is None else int(found[0])
+
+
+def growth(state: Series, step: Step, tally: Tally, carried: Sample | None) -> Any:
+    found = _grown(state, step, carried)
+    return None if found is None else finite(found[0], tally)
+
+
+def speed(state: Series, step: Step, tally: Tally, carried: Sample | None) -> Any:
+    """Per second."""
+    found = _grown(state, step, carried)
+    if found is None or found[1] >= found[2]:
+        return None
+    return finite(float(found[0]) * _SECOND / (found[2] - found[1]), tally)
 
 
 def _meter(name: str, doc: str, output: str, result: Any, kind: Kind, step: Step, example: Example) -> Aggregate:
@@ -145,20 +192,20 @@ def _meter(name: str, doc: str, output: str, result: Any, kind: Kind, step: Step
         "{chain}({a0}, {b0}, {step}, {tally})",
         output,
         mutable=True,
+        last="{latest}({s0})",
     )
-    names = {
-        **{function.__name__: function for function in (series, sample, chain, weighted, spent, growth, speed)},
-        "step": step,
-    }
+    functions: tuple[Callable[..., Any], ...] = (series, sample, chain, latest, weighted, spent, growth, speed)
+    names = {**{function.__name__: function for function in functions}, "step": step}
     return Aggregate(name, doc, fixed(code), result, (Parameter("x", kind),), examples=(example,), names=names)
 
 
 METERS: Final = (
     _meter(
         "time_weighted_avg",
-        "The mean of a value that stands until the next one, weighted by how long it stood, from the first to the"
-        " last row. Of rows at one time only, their last value.",
-        "{weighted}({s0}, {step}, {tally})",
+        "The mean of a value that stands until the next one, weighted by how long it stood"
+        " ([in a window](../concepts/windows.md#from-one-window-to-the-next): from its start to its end). Of rows at"
+        " one time only, their last value.",
+        "{weighted}({s0}, {step}, {tally}, {carried}, {since}, {until})",
         Type.DOUBLE,
         FLOAT,
         held,
@@ -166,9 +213,10 @@ METERS: Final = (
     ),
     _meter(
         "counter_delta",
-        "By how much a register (a meter's energy) grew from the first to the last row. A value less than the one"
-        " before it is a reset: the register began again at 0.",
-        "{growth}({s0}, {step}, {tally})",
+        "By how much a register (a meter's energy) grew until the last row, from the last row of the window before on"
+        " or, where [none is known](../concepts/windows.md#from-one-window-to-the-next), from the first. A value less"
+        " than the one before it is a reset: the register began again at 0.",
+        "{growth}({s0}, {step}, {tally}, {carried})",
         Type.ANY,
         NUMBER,
         grown,
@@ -176,8 +224,8 @@ METERS: Final = (
     ),
     _meter(
         "counter_rate",
-        "`counter_delta` per second; null where all rows are of one time.",
-        "{speed}({s0}, {step}, {tally})",
+        "`counter_delta` per second of the time in which the register grew; null where all rows are of one time.",
+        "{speed}({s0}, {step}, {tally}, {carried})",
         Type.DOUBLE,
         NUMBER,
         grown,
@@ -186,7 +234,7 @@ METERS: Final = (
     _meter(
         "duration",
         "How long a condition held: it holds, or does not, until the next row says otherwise.",
-        "{spent}({s0}, {step})",
+        "{spent}({s0}, {step}, {carried}, {since}, {until})",
         Type.INTERVAL,
         BOOLEAN,
         held,

@@ -19,6 +19,24 @@ def _by_time(sign: str) -> Code:
     )
 
 
+def _by_order(sign: str) -> Code:
+    """The same by what ORDER BY says, equals by their time. s0: time, s1: value, s2: order."""
+
+    def lines(t: str, x: str, order: str, slot: str, guard: str) -> str:
+        time, value, best = f"{{{slot}0}}", f"{{{slot}1}}", f"{{{slot}2}}"
+        return (
+            f"if {guard}({time} is None or ({{ordering}}({order}, {best}) or {t} - {time}) {sign} 0):\n"
+            f"    {time} = {t}\n    {value} = {x}\n    {best} = {order}"
+        )
+
+    return Code(
+        ("None", "None", "None"),
+        lines("{t}", "{x}", "{order}", "s", ""),
+        lines("{b0}", "{b1}", "{b2}", "a", "{b0} is not None and "),
+        "{s1}",
+    )
+
+
 def _by_value(less: bool) -> Code:
     """s0: the best y, s1: its time, s2: its x. Of equals the earliest row counts."""
 
@@ -59,19 +77,23 @@ _ROWS: Final = ((None,), (1,), (2,), (None,))
 ORDERED: Final = (
     Aggregate(
         "first",
-        "The value of the row with the earliest time that has one; of equal times, of the row that came first.",
+        "The value of the row with the earliest time that has one; of equal times, of the row that came first. With"
+        " `first(x ORDER BY y)` the one that is first in that order.",
         fixed(_by_time("<")),
         same_type,
         _X,
         examples=(Example("first(x)", _ROWS, 1),),
+        ordered=_by_order("<"),
     ),
     Aggregate(
         "last",
-        "The value of the row with the latest time that has one; of equal times, of the row that came last.",
+        "The value of the row with the latest time that has one; of equal times, of the row that came last. With"
+        " `last(x ORDER BY y)` the one that is last in that order.",
         fixed(_by_time(">=")),
         same_type,
         _X,
         examples=(Example("last(x)", _ROWS, 2),),
+        ordered=_by_order(">="),
     ),
     _pick("min_by", "`x` of the row where `y` is least; of equals, of the earliest.", True, "b"),
     _pick("max_by", "`x` of the row where `y` is greatest; of equals, of the earliest.", False, "c"),

@@ -38,15 +38,20 @@ For the runtime
 
 * ``process(rows, now) -> rows``: take rows in; what is due by them comes back, at most about ``MAX_GROUPS_PER_CALL``
   groups of time windows (2,000: some milliseconds).
+* ``observe(top, now) -> rows``: rows of the source came that WHERE has dropped, the greatest of their event times was
+  ``top`` (microseconds): the watermark goes on with them as with rows of the query's own.
 * ``advance(now) -> rows``: what time made due, with the same bound. Call it again while ``next_deadline <= now``.
 * ``next_deadline -> int | None``: nanoseconds; a deadline in the past means that more is ready.
 * ``finish(now) -> rows``: end of the stream: time windows and sessions close; call again while
   ``next_deadline`` is not None.
 * ``take_rejected() -> list[Rejected]``: rows that went into no window since the last call, each with its reason:
-  ``late`` (for system.late_rows), ``no_time``, ``ahead``, ``keys_full``, ``between_windows``, ``bad_argument``.
+  ``late`` (for system.late_rows, with ``window_start`` and ``window_end`` of the last window missed), ``no_time``, ``ahead``, ``keys_full``, ``between_windows``, ``bad_argument``.
 * ``counters``: the same by reason, never reset; see :class:`Counters`. ``groups``, ``windows``, ``bytes`` are gauges.
 * ``snapshot() -> bytes``, ``restore(bytes)``: versioned msgpack. It is refused (:class:`SnapshotError`) where version,
   plan or damage say so. Emitted rows are not in it, rejected ones that were not taken are.
+
+Where a call goes on from one window to the next (``Accumulators.carries``: the meters' functions), the last samples of
+each key are kept for ``Limits.carry`` (``carried``).
 
 The result of a stream does not depend on how it is cut into calls of ``process`` (only *when* rows are emitted does,
 and for ``EMIT ON CHANGE`` how many intermediate rows there are): lateness is judged row by row.

@@ -1,39 +1,47 @@
 """Windows by rows instead of time: COUNT_WINDOW and STATE_WINDOW, each key for itself, in the order of arrival.
 
-The watermark plays no part: a row is never late, and a key that falls silent keeps its open window. Both boundaries are
-times of rows, the earliest and the latest one within. A key without an open window takes no memory.
+The watermark plays no part: a row is never late. Both boundaries are times of rows, the earliest and the latest one
+within. A key without an open window takes no memory; one that gets no row for ``Limits.idle_keys`` of the clock loses
+what is open of it, counted as ``keys_idle``: fewer rows than were asked for, or a state that nobody saw end, would be
+no result.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections import OrderedDict
 from collections.abc import Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, Final
 
 from core.message import Row
+from rules.windows.clock import END
 from rules.windows.operator import WindowOperator
 from rules.windows.plan import Count, State, WhenFull, WindowPlan, greatest_common_divisor
 
 Part = list[Any]
-"""[rows, earliest time, latest time, state]: some rows in a row."""
-ROWS, FROM, UNTIL, STATE = range(4)
+"""[when the last row came, rows, earliest time, latest time, state]: some rows in a row."""
+SEEN, ROWS, FROM, UNTIL, STATE = range(5)
+PARTS: Final = 2
 
 
 class _ByRows(WindowOperator):
-    """``_keys`` maps a key to what is open of it."""
+    """``_keys`` maps a key to what is open of it, a list whose item :data:`SEEN` says when its last row came. The key
+    whose row came last is last."""
 
     def __init__(self, plan: WindowPlan) -> None:
         super().__init__(plan)
-        self._keys: dict[Any, Any] = {}
+        self._keys: OrderedDict[Any, list[Any]] = OrderedDict()
+        self._idle_keys = plan.limits.idle_keys
+        self._now = 0
 
     @property
     def windows(self) -> int:
         return len(self._keys)
 
     def _take(self, rows: Sequence[tuple[Any, ...]], now: int, emitted: list[Row]) -> None:
-        clock = self.clock
-        latest = clock.latest(now)
+        self._now = now
+        latest = self.clock.latest(now)
         for row in rows:
             reason = self._timed(row[0], latest)
             if reason is not None:
@@ -43,6 +51,28 @@ class _ByRows(WindowOperator):
                 self._put(row, emitted)
             except Exception as error:  # noqa: BLE001  whatever a row holds, the others go on
                 self._refuse(row, error)
+        self._forget_idle(now)
+
+    def advance(self, now: int) -> list[Row]:
+        self._forget_idle(now // 1_000)
+        return super().advance(now)
+
+    def _forget_idle(self, now: int) -> None:
+        """Give up keys that have been silent for too long, a bounded number at once."""
+        if self._idle_keys is None:
+            return
+        keys, oldest = self._keys, now - self._idle_keys
+        for _ in range(self.max_groups):
+            key = next(iter(keys), None)
+            if key not in keys or keys[key][SEEN] > oldest:
+                return
+            del keys[key]
+            self.counters.keys_idle += 1
+
+    def _saw(self, key: Any, entry: list[Any]) -> None:
+        """A row of the key has been taken in."""
+        entry[SEEN] = self._now
+        self._keys.move_to_end(key)
 
     @abstractmethod
     def _put(self, row: tuple[Any, ...], emitted: list[Row]) -> None:
@@ -65,7 +95,7 @@ class _ByRows(WindowOperator):
         """A part of one row."""
         state = self.accumulators.new()
         self.accumulators.add(state, row)
-        return [1, row[0], row[0], state]
+        return [self._now, 1, row[0], row[0], state]
 
     def _extend(self, part: Part, row: tuple[Any, ...]) -> None:
         self.accumulators.add(part[STATE], row)
@@ -77,21 +107,24 @@ class _ByRows(WindowOperator):
         """Nothing waits for time."""
 
     def _due(self) -> int | None:
-        return None
+        if self._idle_keys is None or not self._keys or self.clock.watermark == END:
+            return None
+        seen: int = next(iter(self._keys.values()))[SEEN]
+        return seen + self._idle_keys
 
     def _snapshot(self) -> Any:
         return [list(self._keys), list(self._keys.values())]
 
     def _restore(self, own: Any) -> None:
         keys, values = own
-        self._keys = dict(zip(keys, values, strict=True))
+        self._keys = OrderedDict(zip(keys, values, strict=True))
 
 
 class CountOperator(_ByRows):
     """The last ``size`` rows after every ``every`` rows. Rows are kept in parts of as many as both are multiples of,
     so a window that follows its predecessor without overlap is one state, and others join ``size / part`` of them.
 
-    A key's value is [rows since it began, parts].
+    A key's value is [when its last row came, rows since it began, parts].
     """
 
     def __init__(self, plan: WindowPlan) -> None:
@@ -104,7 +137,7 @@ class CountOperator(_ByRows):
 
     @property
     def groups(self) -> int:
-        return sum(len(parts) for _, parts in self._keys.values())
+        return sum(len(entry[PARTS]) for entry in self._keys.values())
 
     def _put(self, row: tuple[Any, ...], emitted: list[Row]) -> None:
         key = row[1]
@@ -113,18 +146,19 @@ class CountOperator(_ByRows):
             part = self._part_with(row)
             if not self._has_room(row):
                 return
-            entry = self._keys[key] = [0, [part]]
+            entry = self._keys[key] = [self._now, 0, [part]]
         else:
-            parts = entry[1]
+            parts = entry[PARTS]
             if parts and parts[-1][ROWS] < self._unit:
                 self._extend(parts[-1], row)
             else:
                 parts.append(self._part_with(row))
                 del parts[: -self._parts]
-        entry[0] += 1
-        if entry[0] % self._every or entry[0] < self._size:
+            self._saw(key, entry)
+        entry[ROWS] += 1
+        if entry[ROWS] % self._every or entry[ROWS] < self._size:
             return
-        parts = entry[1]
+        parts = entry[PARTS]
         state = parts[0][STATE] if len(parts) == 1 else self.accumulators.joined([part[STATE] for part in parts])
         start = min(part[FROM] for part in parts)
         emitted.append(self._row(key, start, max(part[UNTIL] for part in parts), state))
@@ -159,8 +193,10 @@ class StateOperator(_ByRows):
             fresh = self._part_with(row)
             self._tell(key, part, max(part[UNTIL], row[0]), emitted)
             self._keys[key] = fresh
+            self._saw(key, fresh)
             return
         self._extend(part, row)
+        self._saw(key, part)
         if self._emit is not None and row[self._emit] is True:
             self._tell(key, part, part[UNTIL], emitted)
             del self._keys[key]

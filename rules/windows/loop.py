@@ -15,8 +15,10 @@ from rules.codegen.emitter import Emitter
 
 Loop = Callable[..., int]
 """``loop(rows, top, latest, enter, full, refuse) -> top``."""
-RowMaker = Callable[[Any, int, int, list[Any]], tuple[Any, ...]]
-"""``row(key, start, end, state)``: what is emitted."""
+RowMaker = Callable[..., tuple[Any, ...]]
+"""``row(key, start, end, state, carried, since, until)``: what is emitted; see ``Accumulators.write_output``."""
+Start = Callable[[Any], list[Any]]
+"""The samples of a key from before a window."""
 
 
 def compile_loop(accumulators: Accumulators, max_keys: int, *, tracks: bool) -> Loop:
@@ -55,30 +57,34 @@ def compile_loop(accumulators: Accumulators, max_keys: int, *, tracks: bool) -> 
 
 
 Teller = Callable[..., None]
-"""``tell(names, groups, before, after, start, end, append)``: see :func:`compile_teller`."""
+"""``tell(names, groups, before, after, start, end, append, begin)``: see :func:`compile_teller`."""
 
 
 def compile_row(accumulators: Accumulators, keys: int, boxed: frozenset[int]) -> RowMaker:
     out = Emitter()
-    with out.block("def row(k, start, end, s):"):
-        out.line(f"return {_row_text(out, accumulators, keys, boxed)}")
+    with out.block("def row(k, start, end, s, c, since, until):"):
+        out.line(f"return {_row_text(out, accumulators, keys, boxed, 'since', 'until')}")
     row: RowMaker = run_source("<window row>", out)["row"]
     return row
 
 
-def _row_text(out: Emitter, accumulators: Accumulators, keys: int, boxed: frozenset[int]) -> str:
+def _row_text(
+    out: Emitter, accumulators: Accumulators, keys: int, boxed: frozenset[int], since: str, until: str
+) -> str:
     parts = [] if not keys else ["k"] if keys == 1 else [f"k[{number}]" for number in range(keys)]
     for number in boxed:
         unbox = out.shared_constant("unboxed", unboxed, "unboxed")
         parts[number] = f"{unbox}({parts[number]})"
-    return f"({', '.join([*parts, 'start', 'end', *accumulators.write_output(out, 's')])})"
+    results = accumulators.write_output(out, "s", "c", since, until)
+    return f"({', '.join([*parts, 'start', 'end', *results])})"
 
 
 def compile_teller(accumulators: Accumulators, keys: int, boxed: frozenset[int]) -> Teller:
     """A function that emits groups of one pane of a window: ``append`` gets a row for each of ``names``, whose states
-    in ``groups`` are joined with those of the panes ``after``. Keys that a pane ``before`` has were told with that."""
+    in ``groups`` are joined with those of the panes ``after``. Keys that a pane ``before`` has were told with that.
+    ``begin`` is a :data:`Start`, asked where aggregates carry samples over."""
     out = Emitter()
-    with out.block("def tell(names, groups, before, after, start, end, append):"):
+    with out.block("def tell(names, groups, before, after, start, end, append, begin):"):
         with out.block("for k in names:"):
             out.line("s = groups.get(k)")
             with out.block("if s is None:"):
@@ -100,7 +106,9 @@ def compile_teller(accumulators: Accumulators, keys: int, boxed: frozenset[int])
                         else:
                             out.line("s = s[:]")
                     accumulators.write_merge(out, "s", "o")
-                out.line(f"append({_row_text(out, accumulators, keys, boxed)})")
+                if accumulators.carries:
+                    out.line("c = begin(k)")
+                out.line(f"append({_row_text(out, accumulators, keys, boxed, 'start', 'end')})")
         out.line("return None")
     tell: Teller = run_source("<window rows>", out)["tell"]
     return tell

@@ -23,19 +23,23 @@ MAX_GROUPS_PER_CALL: Final = 2_000
 
 
 class Rejected(NamedTuple):
-    """An input row that went into no window. ``error`` explains ``bad_argument``, else it is empty."""
+    """An input row that went into no window. ``error`` explains ``bad_argument``, else it is empty. A ``late`` row has
+    the boundaries of the last window that it has missed; of a session those that it would have had alone."""
 
     row: tuple[Any, ...]
     reason: str
     error: str = ""
+    window_start: int | None = None
+    window_end: int | None = None
 
 
 class Counters:
     """Rows and groups since the operator was made, by what became of them.
 
     ``late`` ... ``bad_argument`` are rejected rows by reason. ``keys_dropped``: groups given up at ``max_keys`` (their
-    rows are lost); ``rows_dropped``: rows that sliding windows forgot at ``max_rows``; ``values_left_out``: values
-    beyond ``max_values``; ``out_of_range``: results that are no finite number.
+    rows are lost); ``keys_idle``: open count and state windows given up after ``idle_keys``; ``rows_dropped``: rows
+    that sliding windows forgot at ``max_rows``; ``samples_dropped``: carried samples given up at ``max_keys``;
+    ``values_left_out``: values beyond ``max_values``; ``out_of_range``: results that are no finite number.
     """
 
     __slots__ = (
@@ -46,10 +50,12 @@ class Counters:
         "emitted",
         "keys_dropped",
         "keys_full",
+        "keys_idle",
         "late",
         "no_time",
         "rows",
         "rows_dropped",
+        "samples_dropped",
     )
 
     def __init__(self, tally: Tally) -> None:
@@ -63,7 +69,9 @@ class Counters:
         self.between_windows = 0
         self.bad_argument = 0
         self.keys_dropped = 0
+        self.keys_idle = 0
         self.rows_dropped = 0
+        self.samples_dropped = 0
 
     @property
     def values_left_out(self) -> int:
@@ -85,7 +93,8 @@ class WindowOperator(ABC):
         self.counters = Counters(self.tally)
         types = {place: plan.type_at(place) for place in range(FIRST_PLACE, FIRST_PLACE + len(plan.columns))}
         self.accumulators = Accumulators(plan.calls, plan.aggregates, self.tally, types)
-        self._row = compile_row(self.accumulators, plan.keys, plan.boxed)
+        self._make_row = compile_row(self.accumulators, plan.keys, plan.boxed)
+        self._none = [None] * self.accumulators.carries
         self._rejected: list[Rejected] = []
 
     # The interface
@@ -97,6 +106,16 @@ class WindowOperator(ABC):
         self._take(rows, now // 1_000, emitted)
         self.counters.emitted += len(emitted)
         return emitted
+
+    def observe(self, top: int, now: int) -> list[Row]:
+        """Rows of the source came that are none of this query's (WHERE dropped them), ``top`` was their greatest event
+        time in microseconds: time has come as far as with rows of its own. What became due by it."""
+        moment = now // 1_000
+        if self.clock.clamps or top > self.clock.latest(moment):
+            self.clock.tick(moment)
+        else:
+            self.clock.see(top, moment)
+        return self._close()
 
     def advance(self, now: int) -> list[Row]:
         """What time made due, or a part of it: see ``next_deadline``."""
@@ -174,9 +193,17 @@ class WindowOperator(ABC):
         self.counters.emitted += len(emitted)
         return emitted
 
+    def _row(self, key: Any, start: int, end: int, state: list[Any]) -> Row:
+        """The result of a window that tells of its rows alone."""
+        return self._make_row(key, start, end, state, self._none, None, None)
+
     def _reject(self, row: tuple[Any, ...], reason: str) -> None:
         setattr(self.counters, reason, getattr(self.counters, reason) + 1)
         self._rejected.append(Rejected(row, reason))
+
+    def _reject_late(self, row: tuple[Any, ...], start: int, end: int) -> None:
+        self.counters.late += 1
+        self._rejected.append(Rejected(row, "late", "", start, end))
 
     def _refuse(self, row: tuple[Any, ...], error: Exception) -> None:
         """The row's arguments do not fit its aggregates."""

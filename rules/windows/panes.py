@@ -7,19 +7,25 @@ asks :meth:`PaneOperator._enter`, which also judges lateness, by the watermark o
 A window whose end the watermark has reached waits in a heap until its groups are emitted, at most
 ``max_groups`` at a time; what is left of it stands in :class:`_Closing`. A pane without a window to come, or
 to correct, is forgotten in pieces too. Cost: a row is one update; an emitted group is a merge per pane.
+
+Where aggregates go on from one window to the next (``carried``), a window asks for the last samples before its start:
+in the panes that are still kept, in those being forgotten, and in what was carried from others. All of these lie before
+it, since no pane is given up before the windows that it is part of.
 """
 
 from __future__ import annotations
 
 import heapq
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import Any, Final
 
 from core.message import Row
+from rules.windows.carried import Carried, states_of
 from rules.windows.clock import BEGINNING
 from rules.windows.grid import Cell, Span, grid
-from rules.windows.loop import compile_loop, compile_teller
+from rules.windows.loop import Start, compile_loop, compile_teller
 from rules.windows.operator import WindowOperator
 from rules.windows.plan import Emit, Hop, Tumble, WhenFull, WindowPlan
 
@@ -66,6 +72,7 @@ class PaneOperator(WindowOperator):
         super().__init__(plan)
         assert isinstance(plan.window, Tumble | Hop)  # noqa: S101  build() chose by it
         self._grid = grid(plan.window)
+        self._size = plan.window.size
         self._panes: dict[int, Pane] = {}
         self._pending: list[tuple[int, int]] = []  # a heap of (end, start) of windows to emit
         self._known: set[Span] = set()  # ... and the same as a set
@@ -82,6 +89,7 @@ class PaneOperator(WindowOperator):
         tracks = self._on_change or self._lateness > 0
         self._tell_pane = compile_teller(self.accumulators, plan.keys, plan.boxed)
         self._run = compile_loop(self.accumulators, plan.limits.max_keys, tracks=tracks)
+        self.carried = Carried(self.accumulators, plan.limits, self.counters)
 
     @property
     def groups(self) -> int:
@@ -90,6 +98,10 @@ class PaneOperator(WindowOperator):
     @property
     def windows(self) -> int:
         return len(self._panes)
+
+    @property
+    def bytes(self) -> int:
+        return super().bytes + self.carried.bytes
 
     # Rows
 
@@ -120,7 +132,10 @@ class PaneOperator(WindowOperator):
         cell = self._grid.cell(time)
         pane = self._panes.get(cell.start) or self._open(cell, watermark)
         if pane is None or pane.retires <= watermark:
-            self._reject(row, "late" if cell.windows else "between_windows")
+            if cell.windows:
+                self._reject_late(row, *cell.windows[-1])
+            else:
+                self._reject(row, "between_windows")
             return 0, 0, None, None, top
         changes = self._changes(pane, watermark)
         if cell.windows[0][1] + self._lateness <= watermark:
@@ -170,7 +185,7 @@ class PaneOperator(WindowOperator):
         if closing is not None and closing.span == span:
             return not closing.has_done(key)
         return any(
-            key in keys and span in pane.cell.windows[first:]
+            key in keys and (span in pane.cell.windows[first:] or (self.carried.used and pane.cell.end <= span[0]))
             for pane in self._changed.values()
             for first, keys in pane.changed.items()
         )
@@ -239,12 +254,25 @@ class PaneOperator(WindowOperator):
                 keys = [key for key in keys if key not in settled]
             before = [pane.groups for pane in panes[:number]]
             after = [pane.groups for pane in panes[number + 1 :]]
-            self._tell_pane(keys, groups, before, after, start, end, emitted.append)
+            self._tell_pane(keys, groups, before, after, start, end, emitted.append, self._start_of(start))
         return room
+
+    def _start_of(self, start: int) -> Start | None:
+        """What gives a key's samples from before a window; None where nothing is carried."""
+        if not self.carried.used:
+            return None
+        oldest = start - self.plan.limits.carry
+        begins = sorted((begin for begin in self._panes if begin < start), reverse=True)
+        kept = [self._panes[begin].groups for begin in begins if self._panes[begin].cell.end > oldest]
+        kept += reversed(self._garbage)
+        before = self.carried.before
+        return lambda key: before(key, start, states_of(key, kept))
 
     def _emit_changes(self, emitted: list[Row]) -> None:
         """The results anew of what this batch changed; for windows that are emitted, or EMIT ON CHANGE."""
         watermark = self.clock.watermark
+        if self.carried.used:
+            self._change_next()
         told: set[tuple[Span, Any]] = set()
         for pane in self._changed.values():
             for first, keys in pane.changed.items():
@@ -259,25 +287,56 @@ class PaneOperator(WindowOperator):
         closing = self._closing.span if self._closing is not None else None
         self._settled = {span: keys for span, keys in self._settled.items() if span in self._known or span == closing}
 
+    def _change_next(self) -> None:
+        """Rows that changed a pane may be what the key's next windows go on from: those are told anew too."""
+        if len(self._panes) == 1:
+            return
+        order = sorted(self._panes)
+        for start, pane in list(self._changed.items()):
+            later = [self._panes[begin] for begin in order[bisect_right(order, start) :]]
+            for key in [key for keys in pane.changed.values() for key in keys] if later else ():
+                following = next((other for other in later if key in other.groups), None)
+                if following is None:
+                    continue
+                windows = following.cell.windows
+                first = next((number for number, span in enumerate(windows) if span[0] >= pane.cell.end), None)
+                if first is not None:
+                    self._changed[following.cell.start] = following
+                    following.changed.setdefault(first, {})[key] = None
+
     def _tell(self, span: Span, keys: list[Any], emitted: list[Row]) -> None:
         panes = self._panes_of(span)
+        begin = self._start_of(span[0])
         for key in keys:
             parts = [pane.groups[key] for pane in panes if key in pane.groups]
             if parts:
                 group = parts[0] if len(parts) == 1 else self.accumulators.joined(parts)
-                emitted.append(self._row(key, *span, group))
+                carried = self._none if begin is None else begin(key)
+                emitted.append(self._make_row(key, *span, group, carried, *span))
 
     def _forget(self) -> None:
         """Free some of what is past: a million small lists at once would stall everything."""
-        left = self.max_groups * 4
+        left = self.max_groups * (1 if self.carried.used else 4)
+        watermark = self.clock.watermark
+        waiting = self._closing is not None or (self._pending and self._pending[0][0] <= watermark)
+        if self.carried.used and not waiting:
+            self.carried.forget(watermark - self._size - self._lateness, left)
         while self._garbage and left > 0:
-            groups = self._garbage[-1]
-            count = min(left, len(groups))
+            left -= self._forget_some(left)
+
+    def _forget_some(self, most: int) -> int:
+        """Free groups of the oldest pane that is past; what its keys carry on is kept, the oldest first."""
+        groups = self._garbage[0]
+        count = min(most, len(groups))
+        if self.carried.used:
+            for _ in range(count):
+                self.carried.carry(*groups.popitem())
+        else:
             for _ in range(count):
                 groups.popitem()
-            left -= count
-            if not groups:
-                self._garbage.pop()
+        if not groups:
+            del self._garbage[0]
+        return count
 
     def _due(self) -> int | None:
         if self._closing is not None or self._garbage:
@@ -288,6 +347,8 @@ class PaneOperator(WindowOperator):
     # Snapshots
 
     def _snapshot(self) -> Any:
+        while self._garbage and self.carried.used:
+            self._forget_some(len(self._garbage[0]))
         closing = self._closing
         at = None
         if closing is not None:
@@ -298,10 +359,11 @@ class PaneOperator(WindowOperator):
             for pane in self._panes.values()
         ]
         settled = [[list(span), list(keys)] for span, keys in self._settled.items()]
-        return [panes, [list(window) for window in self._pending], at, settled]
+        return [panes, [list(window) for window in self._pending], at, settled, self.carried.snapshot()]
 
     def _restore(self, own: Any) -> None:
-        panes, pending, at, settled = own
+        panes, pending, at, settled, carried = own
+        self.carried.restore(carried)
         self._panes = {}
         for start, end, windows, keys, groups in panes:
             pane = Pane(Cell(start, end, tuple((first, last) for first, last in windows)), self._lateness)

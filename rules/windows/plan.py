@@ -122,14 +122,20 @@ class WhenFull(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """``max_keys``: keys of one pane (tumbling, hopping), of the operator (the others). ``max_values``: values that one
-    aggregate of one group keeps (lists, percentiles, DISTINCT). ``max_rows``: rows that a sliding window keeps per
-    key, and open sessions per key."""
+    """``max_keys``: keys of one pane (tumbling, hopping), of the operator (the others), with a carried sample.
+    ``max_values``: values that one aggregate of one group keeps (lists, percentiles, DISTINCT). ``max_rows``: rows that
+    a sliding window keeps per key, and open sessions per key.
+
+    ``carry``: how old, in event time, a key's last sample may be for a later window to go on from it (the meters'
+    functions). ``idle_keys``: after how long without rows, by the clock, a count or state window of a key is given up;
+    None: never."""
 
     max_keys: int = 1_000_000
     when_full: WhenFull = WhenFull.DROP_NEW
     max_values: int = 10_000
     max_rows: int = 10_000
+    carry: int = 3_600_000_000
+    idle_keys: int | None = 7 * DAY
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +163,10 @@ class WindowPlan:
         for name in ("max_keys", "max_values", "max_rows"):
             if getattr(self.limits, name) < 1:
                 raise PlanError(f"{name} must be at least 1")
+        if self.limits.carry < 0:
+            raise PlanError("carry must not be negative")
+        if self.limits.idle_keys is not None and self.limits.idle_keys < 1:
+            raise PlanError("idle_keys must be greater than zero")
         if self.emit is Emit.ON_CHANGE and not isinstance(self.window, Tumble | Hop | Session):
             raise PlanError(
                 "emit = on_change is for TUMBLE, HOP and SESSION: other windows have no result before they end"
@@ -189,7 +199,7 @@ class WindowPlan:
 
     def _places(self) -> list[int]:
         window = self.window
-        places = [place for call in self.calls for place in (*call.arguments, call.filter) if place is not None]
+        places = [place for call in self.calls for place in call.places()]
         if isinstance(window, Sliding) and window.when is not None:
             places.append(window.when)
         if isinstance(window, State):

@@ -16,6 +16,7 @@ from itertools import islice
 from typing import Any, Final
 
 from core.message import Row
+from rules.windows.carried import Carried
 from rules.windows.clock import BEGINNING, END
 from rules.windows.operator import WindowOperator
 from rules.windows.plan import Emit, Session, WhenFull, WindowPlan
@@ -38,6 +39,7 @@ class SessionOperator(WindowOperator):
         self._number = 0  # sessions of equal end are told in the order of their first row
         self._open = 0
         self._changed: dict[int, _Session] = {}  # what is to be told anew after this batch, by identity
+        self.carried = Carried(self.accumulators, plan.limits, self.counters)
 
     @property
     def groups(self) -> int:
@@ -46,6 +48,10 @@ class SessionOperator(WindowOperator):
     @property
     def windows(self) -> int:
         return self._open
+
+    @property
+    def bytes(self) -> int:
+        return super().bytes + self.carried.bytes
 
     def _take(self, rows: Sequence[tuple[Any, ...]], now: int, emitted: list[Row]) -> None:
         clock = self.clock
@@ -65,7 +71,7 @@ class SessionOperator(WindowOperator):
         if rows:
             clock.see(top, now)
         if self._changed:
-            for session in self._changed.values():
+            for session in self._and_next() if self.carried.used else self._changed.values():
                 if session[KEY] is not _GONE and (self._on_change or self._end(session) <= clock.watermark):
                     self._tell(session, emitted)
             self._changed.clear()
@@ -77,7 +83,7 @@ class SessionOperator(WindowOperator):
         # Sessions that are past for this row, though a later call will emit them, are closed to it.
         joined = [session for session in joined if self._end(session) + self._lateness > watermark]
         if not joined and self._end([time, time]) + self._lateness <= watermark:
-            self._reject(row, "late")
+            self._reject_late(row, time, self._end([time, time]))
             return
         fresh = None
         if not joined:
@@ -145,7 +151,30 @@ class SessionOperator(WindowOperator):
 
     def _tell(self, session: _Session, emitted: list[Row]) -> None:
         end = session[TOLD] = self._end(session)
-        emitted.append(self._row(session[KEY], session[FIRST], end, session[STATE]))
+        first, key = session[FIRST], session[KEY]
+        if not self.carried.used:
+            emitted.append(self._row(key, first, end, session[STATE]))
+            return
+        earlier = reversed([other for other in self._keys[key] if other[FIRST] < first])
+        carried = self.carried.before(key, first, (other[STATE] for other in earlier))
+        since, until = first, session[LAST]
+        if self._cell is not None:
+            # A session that was cut goes on over the boundary, other ones begin and end with their rows.
+            if any(sample is not None and first - sample[0] < self._gap for sample in carried):
+                since = first // self._cell * self._cell
+            if end < session[LAST] + self._gap:
+                until = end
+        emitted.append(self._make_row(key, first, end, session[STATE], carried, since, until))
+
+    def _and_next(self) -> list[_Session]:
+        """What was changed, and the sessions that go on from it and were told before."""
+        found = dict(self._changed)
+        for session in self._changed.values():
+            sessions = self._keys.get(session[KEY], ()) if session[KEY] is not _GONE else ()
+            following = next((other for other in sessions if other[FIRST] > session[FIRST]), None)
+            if following is not None and following[TOLD] is not None:
+                found[id(following)] = following
+        return list(found.values())
 
     def _emit_due(self, emitted: list[Row]) -> None:
         watermark = self.clock.watermark
@@ -165,12 +194,16 @@ class SessionOperator(WindowOperator):
                 self._drop(session)
             else:
                 heapq.heappush(self._ends, (end + self._lateness, number, session))
+        if self.carried.used and room > 0:
+            self.carried.forget(watermark - self._gap - self._lateness, room)
 
     def _drop(self, session: _Session) -> None:
         sessions = self._keys[session[KEY]]
         sessions.remove(session)
         if not sessions:
             del self._keys[session[KEY]]
+        if self.carried.used:
+            self.carried.carry(session[KEY], session[STATE])
         session[KEY] = _GONE
         self._open -= 1
 
@@ -181,17 +214,20 @@ class SessionOperator(WindowOperator):
         return BEGINNING if due <= self.clock.watermark else self.clock.due(min(due, END))
 
     def _snapshot(self) -> Any:
-        return [
+        sessions = [
             [due, number, *session]
             for due, number, session in sorted(self._ends, key=lambda entry: entry[:2])
             if session[KEY] is not _GONE
         ]
+        return [sessions, self.carried.snapshot()]
 
     def _restore(self, own: Any) -> None:
         self._keys, self._ends, self._changed = {}, [], {}
-        self._open = len(own)
-        self._number = max((entry[1] for entry in own), default=0)
-        for due, number, *session in own:
+        entries, carried = own
+        self.carried.restore(carried)
+        self._open = len(entries)
+        self._number = max((entry[1] for entry in entries), default=0)
+        for due, number, *session in entries:
             self._ends.append((due, number, session))
             self._keys.setdefault(session[KEY], []).append(session)
         heapq.heapify(self._ends)

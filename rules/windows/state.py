@@ -19,7 +19,7 @@ from core.message import MISSING, Missing
 from rules.aggregates.keys import Box
 from rules.aggregates.sketches import DUMPED
 
-VERSION: Final = 1
+VERSION: Final = 2
 
 _MISSING, _TUPLE, _BIG, _DECIMAL, _MAP, _BOX, _SKETCH, _SURROGATES = range(1, 9)
 _PLAIN: Final = frozenset({float, bool, type(None), bytes})

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from core.errors import ExtensionError
 from core.message import MISSING, Type
-from rules.aggregates import AGGREGATES, Accumulators, AggregateCall, Tally, check_call, from_functions
+from rules.aggregates import AGGREGATES, Accumulators, AggregateCall, OrderBy, Tally, check_call, from_functions
 from rules.aggregates.accumulator import CallError
 from rules.aggregates.base import Aggregate, AggregateTable
 from rules.aggregates.meters import KEPT, MAX_PENDING
@@ -216,6 +216,44 @@ def test_first_and_last_go_by_time() -> None:
     assert accumulators.output(state) == ("a", "e", ["a", "b", "c", "d", "e"])
 
 
+@pytest.mark.parametrize(
+    ("terms", "letters"),
+    [
+        ((OrderBy(3),), "bbcade"),
+        ((OrderBy(3, desc=True),), "deabcb"),
+        ((OrderBy(3, nulls_first=True),), "debbca"),
+        ((OrderBy(3, desc=True, nulls_first=False),), "abcbde"),
+        ((OrderBy(3), OrderBy(4, desc=True)), "bcbade"),
+        ((OrderBy(4), OrderBy(2)), "ebdacb"),
+        ((OrderBy(2),), "abbcde"),
+    ],
+)
+@pytest.mark.parametrize("split", range(7))
+def test_order_by_in_a_call(terms: tuple[OrderBy, ...], letters: str, split: int) -> None:
+    rows = [("b", 2, 1), ("d", None, 1), ("a", 3, 2), ("c", 2, 2), ("e", MISSING, 0), ("b", 1, 9)]
+    calls = [AggregateCall(name, (2,), order=terms) for name in ("array_agg", "first", "last")]
+    calls.append(AggregateCall("string_agg", (2,), ("-",), order=terms))
+    accumulators = Accumulators(calls, AGGREGATES, Tally())
+    states = [accumulators.new(), accumulators.new()]
+    for number, row in enumerate(rows):
+        accumulators.add(states[number >= split], (number, None, *row))
+    for parts in (states, states[::-1]):
+        assert accumulators.output(accumulators.joined(parts)) == (
+            list(letters),
+            letters[0],
+            letters[-1],
+            "-".join(letters),
+        )
+
+
+def test_distinct_values_in_an_order() -> None:
+    rows = [("b",), ("c",), ("b",), ("a",)]
+    assert run("array_agg(x)", rows, distinct=True, order=(OrderBy(2, desc=True),)) == ["c", "b", "a"]
+    assert run("string_agg(x, '')", rows, distinct=True, order=(OrderBy(2),)) == "abc"
+    assert run("last(x)", rows, distinct=True, order=(OrderBy(2),)) == "c"
+    assert run("counter_delta(x)", [(1,), (5,), (1,)], distinct=True) == 4
+
+
 @given(st.permutations(range(40)))
 def test_meters_go_by_time(order: list[int]) -> None:
     register = [number * 3 % 50 for number in range(40)]
@@ -288,6 +326,8 @@ def test_an_aggregate_of_four_functions() -> None:
         (AggregateCall("percentile_cont", (2,), (1.5,)), "between 0 and 1, not a float"),
         (AggregateCall("string_agg", (2,), (1,)), "must be a text"),
         (AggregateCall("count", distinct=True), "DISTINCT"),
+        (AggregateCall("sum", (2,), order=(OrderBy(3),)), "sum.. takes no ORDER BY: it is for array_agg, first, last"),
+        (AggregateCall("array_agg", (2,), order=(OrderBy(3),), distinct=True), "ordered by its arguments only"),
     ],
 )
 def test_a_wrong_call_is_refused(call: AggregateCall, words: str) -> None:

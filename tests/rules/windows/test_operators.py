@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from core.message import MISSING, Type
-from rules.aggregates import AggregateCall
+from rules.aggregates import AggregateCall, OrderBy
 from rules.windows import (
     Count,
     Emit,
@@ -107,6 +107,20 @@ class TestEveryOperator:
         assert copy.take_rejected() == operator.take_rejected()
         assert repr(copy.finish(0)) == repr(operator.finish(0))
 
+    def test_time_that_was_seen_elsewhere_counts(self, window: Any) -> None:
+        operator = build(plan(window, timing=EventTime(delay=5, max_ahead=1_000)))
+        assert operator.observe(3, 0) == []
+        assert operator.clock.watermark == -2
+        assert operator.observe(1_001, 0) == []  # too far ahead to be believed
+        assert operator.observe(1, 0) == []
+        assert operator.clock.watermark == -2
+        assert operator.counters.rows == 0
+        operator.process([(4, "a", True)], 0)
+        emitted = operator.observe(100, 0)
+        assert emitted == ([] if isinstance(window, Count | State) else emitted)
+        assert operator.clock.watermark == 95
+        assert operator.groups == (1 if isinstance(window, Count | State) else 0)
+
     def test_nothing_is_due_without_rows(self, window: Any) -> None:
         operator = build(plan(window))
         assert operator.next_deadline is None
@@ -188,6 +202,71 @@ def test_rows_between_windows_are_counted() -> None:
     assert operator.process([(3, "a", 0), (7, "a", 0), (12, "a", 0)], 0) == [("a", 0, 5, 1)]
     assert [entry.reason for entry in operator.take_rejected()] == ["between_windows"]
     assert operator.counters.between_windows == 1
+
+
+def test_rows_that_where_has_dropped_close_windows() -> None:
+    operator = build(plan(Tumble(10), timing=EventTime(delay=2, idle_timeout=5, max_ahead=None)))
+    operator.process([(4, "a", 0)], 100_000)
+    assert operator.observe(11, 101_000) == []
+    assert operator.next_deadline == 106_000  # the source was seen
+    assert operator.observe(12, 102_000) == [("a", 0, 10, 1)]
+    operator.process([(9, "a", 0)], 102_000)
+    assert [entry.reason for entry in operator.take_rejected()] == ["late"]
+
+
+def test_in_processing_time_only_the_clock_is_observed() -> None:
+    operator = build(plan(Tumble(10), timing=ProcessingTime()))
+    operator.process([(4, "a", 0)], 4_000)
+    assert operator.observe(50, 9_000) == []
+    assert operator.observe(0, 10_000) == [("a", 0, 10, 1)]
+
+
+@pytest.mark.parametrize(
+    ("window", "span"), [(Tumble(10), (0, 10)), (Hop(20, 10), (0, 20)), (Session(10), (5, 15)), (Sliding(10), None)]
+)
+def test_a_late_row_says_what_it_has_missed(window: Any, span: Any) -> None:
+    operator = build(plan(window))
+    operator.process([(40, "a", True), (5, "a", True)], 0)
+    [entry] = operator.take_rejected()
+    assert (entry.reason, entry.window_start, entry.window_end) == ("late", *(span or (None, None)))
+
+
+@pytest.mark.parametrize("window", [Count(3, 3), Count(3, 1), State(2, 3)], ids=repr)
+def test_a_key_that_falls_silent_is_given_up(window: Any) -> None:
+    columns = (Type.BOOLEAN, Type.BOOLEAN)
+    operator = build(plan(window, columns=columns, limits=Limits(idle_keys=100)))
+    operator.process([(1, "a", True, False), (2, "b", True, False)], 10_000)
+    operator.process([(3, "a", True, False)], 60_000)
+    assert operator.next_deadline == 110_000
+    assert operator.advance(109_999) == []
+    assert operator.groups > 0
+    operator.process([], 110_000)
+    assert operator.counters.keys_idle == 1
+    assert operator.next_deadline == 160_000
+    copy = build(operator.plan)
+    copy.restore(operator.snapshot())
+    assert copy.next_deadline == 160_000
+    copy.advance(160_000)
+    assert (copy.groups, copy.next_deadline, copy.counters.keys_idle) == (0, None, 1)
+    assert operator.process([(4, "a", True, True)], 159_999)[0][-1] == 3
+
+
+def test_many_silent_keys_are_given_up_in_pieces() -> None:
+    operator = build(plan(Count(3, 3), limits=Limits(idle_keys=100)))
+    operator.max_groups = 4
+    operator.process([(1, number, True) for number in range(10)], 0)
+    pieces = []
+    while (due := operator.next_deadline) is not None and due <= 200_000:
+        assert operator.advance(200_000) == []
+        pieces.append(operator.groups)
+    assert pieces == [6, 2, 0]
+    assert build(plan(Count(3, 3), limits=Limits(idle_keys=None))).process([(1, "a", True)], 0) == []
+
+
+def test_at_the_limit_the_key_that_was_silent_longest_goes() -> None:
+    operator = build(plan(Count(3, 3), limits=Limits(max_keys=2, when_full=WhenFull.DROP_OLDEST)))
+    operator.process([(time, key, True) for time, key in enumerate("abac")], 0)
+    assert operator.process([(9, "a", True)], 0) == [("a", 0, 9, 3)]
 
 
 def test_an_idle_source_closes_its_windows() -> None:
@@ -276,6 +355,8 @@ def test_what_is_left_out_is_counted() -> None:
         (lambda: plan(State(2), emit=Emit.ON_CHANGE), "on_change"),
         (lambda: plan(Sliding(10), timing=EventTime(allowed_lateness=1)), "allowed_lateness"),
         (lambda: plan(State(9)), "place 9"),
+        (lambda: plan(Tumble(10), (AggregateCall("array_agg", (2,), order=(OrderBy(5),)),)), "place 5"),
+        (lambda: plan(Count(2, 2), limits=Limits(idle_keys=0)), "idle_keys"),
     ],
 )
 def test_a_plan_that_cannot_be(make: Any, words: str) -> None:
