@@ -205,7 +205,7 @@ class _Compiler:
                 Span(statement.span.start, statement.span.start + 6),
                 hint="write INSERT INTO <sink> before it; headrace eval runs a query on its own",
             )
-        before = len(problems.found)
+        start = len(problems.found)
         named: exp.Expr | None = None
         options = RuleOptions()
         insert: exp.Expr | None = None
@@ -220,6 +220,7 @@ class _Compiler:
         name = named.name if named is not None else self._generated_name(f"{stem}.{targets[0] if targets else ''}")
         place = named if named is not None else tree if insert is None else insert.this
         self._claim(name, span_of(place), statement, problems)
+        before = len(problems.found)
         try:
             query = Binder(MESSAGE_COLUMNS, self._functions, problems, self._catalog).query(query_tree)
             if len(problems.found) > before or insert is None:
@@ -231,7 +232,7 @@ class _Compiler:
                 compile_part(name, targets, part, problems, number, options)
                 for number, part in enumerate(self._by_kind(query_tree, query, problems), 1)
             ]
-            if len(problems.found) > before:
+            if len(problems.found) > start:
                 return
             rule = CompiledRule(
                 name=name,

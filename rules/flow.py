@@ -14,7 +14,8 @@ from operator import itemgetter
 from typing import Any, Final
 
 from core.clock import SECOND
-from core.message import MISSING, Batch, Message, Row
+from core.instants import rfc3339
+from core.message import MISSING, Batch, Message, Row, Type
 from core.metrics import Metrics
 from rules.compiler import CompiledRule
 from rules.functions.ordering import term_order
@@ -243,7 +244,11 @@ class LoadedFlow(LoadedRule):
             found: Message = item
             return found
         program = self._program_of(error) if error is not None else self.rule.parts[0].programs[0]
-        columns = {name: value for name, value in zip(program.columns, item, strict=True) if value is not MISSING}
+        columns = {
+            name: rfc3339(value) if kind is Type.TIMESTAMP and type(value) is int else value
+            for (name, kind), value in zip(program.columns, item, strict=True)
+            if value is not MISSING
+        }
         return Message("", b"", received_ns=self._turn.now, columns=columns)
 
     def _settle(self, message: Message) -> EvaluationError | None:

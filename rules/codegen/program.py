@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from types import CodeType, MappingProxyType
 from typing import Any, Final
 
-from core.message import MISSING
+from core.message import MISSING, Type
 from formats.json import decode_document
 from rules import operators, paths
 from rules.aggregates.keys import boxed
@@ -90,8 +90,8 @@ class Program:
     growing: int
     """How many of a row's values may be larger than the message."""
     unnests: bool
-    columns: tuple[str, ...] = ()
-    """The names of a row's values, where it reads rows."""
+    columns: tuple[tuple[str, Type], ...] = ()
+    """The names and types of a row's values, where it reads rows."""
 
     def instantiate(self, node: str, limits: Limits = DEFAULT) -> Rule:
         """The function, for a process that calls itself ``node``."""
@@ -139,7 +139,7 @@ def generate(name: str, query: Query, part: int = 1) -> Program:
     linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
     stages = tuple((len(header) + line + 1, stage) for line, stage in marks)
     constants = MappingProxyType(dict(out.constants))
-    columns = tuple(query.source.specs) if rows else ()
+    columns = tuple((name, spec.type) for name, spec in query.source.specs.items()) if rows else ()
     return Program(name, source, constants, code, stages, len(body.growing), query.unnest is not None, columns)
 
 
