@@ -1,4 +1,5 @@
-"""The reference pages that are made from the code: settings, metrics, events, commands, rule tests and diagnostics.
+"""The reference pages that are made from the code: settings, metrics, events, commands, rule tests, aggregate functions
+and diagnostics.
 
 ``python -m headrace.reference`` says which pages are stale, ``--write`` makes them anew. A test holds them fresh.
 Pure but for the two functions at the end; what a setting or a command means is said where it is defined.
@@ -37,6 +38,7 @@ from headrace.settings import (
     SinkChoice,
     SourceChoice,
 )
+from rules.aggregates.reference import aggregates_page
 from rules.codes_page import codes_page
 from rules.columns import MESSAGE_COLUMNS
 from sinks.settings import DeliverySettings
@@ -314,6 +316,7 @@ PAGES: Final[dict[str, Callable[[], str]]] = {
     "metrics.md": metrics_page,
     "events.md": events_page,
     "cli.md": cli_page,
+    "aggregate-functions.md": lambda: aggregates_page(_MADE),
     "rule-tests.md": tests_page,
     "diagnostics.md": lambda: codes_page(_MADE),
 }

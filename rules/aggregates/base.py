@@ -154,6 +154,7 @@ class Aggregate:
 
     ``code`` gives the templates for arguments of given column types (ANY where nothing is known). ``ordered`` gives
     those of a call with ORDER BY, which find how rows compare as ``{ordering}``; without it such a call is refused.
+    ``star``: may be called with ``*``, which is no argument.
     ``check_library`` raises with the way out where an optional library is missing.
     """
 
@@ -167,6 +168,7 @@ class Aggregate:
     names: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     check_library: Callable[[], None] | None = None
     ordered: Code | None = None
+    star: bool = False
 
     def result_type(self, types: Sequence[Type]) -> Type:
         return self.result if isinstance(self.result, Type) else self.result(types)

@@ -176,6 +176,7 @@ NUMBERS: Final = (
         Type.BIGINT,
         (Parameter("x", ANY),),
         examples=(Example("count(x)", _FOUR, 3), Example("count(*)", _FOUR, 4)),
+        star=True,
     ),
     Aggregate(
         "sum",

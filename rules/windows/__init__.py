@@ -45,7 +45,8 @@ For the runtime
 * ``finish(now) -> rows``: end of the stream: time windows and sessions close; call again while
   ``next_deadline`` is not None.
 * ``take_rejected() -> list[Rejected]``: rows that went into no window since the last call, each with its reason:
-  ``late`` (for system.late_rows, with ``window_start`` and ``window_end`` of the last window missed), ``no_time``, ``ahead``, ``keys_full``, ``between_windows``, ``bad_argument``.
+  ``late`` (for system.late_rows, with ``window_start`` and ``window_end`` of the last window missed), ``no_time``,
+  ``ahead``, ``keys_full``, ``between_windows``, ``bad_argument``.
 * ``counters``: the same by reason, never reset; see :class:`Counters`. ``groups``, ``windows``, ``bytes`` are gauges.
 * ``snapshot() -> bytes``, ``restore(bytes)``: versioned msgpack. It is refused (:class:`SnapshotError`) where version,
   plan or damage say so. Emitted rows are not in it, rejected ones that were not taken are.

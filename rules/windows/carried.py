@@ -10,7 +10,7 @@ A key's samples are a list with one (time, value), or None, for each of the call
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rules.aggregates import Accumulators
@@ -50,6 +50,16 @@ class Carried:
             _fill(found, kept)
         oldest = start - self._ttl
         return [None if sample is None or sample[0] < oldest else sample for sample in found]
+
+    def reach(self, state: list[Any], later: Sequence[list[Any]]) -> int:
+        """How many of the key's ``later`` windows or panes, in order, go on from samples of ``state``."""
+        carried = {number for number, sample in enumerate(self._samples(state)) if sample is not None}
+        for count, following in enumerate(later):
+            if not carried:
+                return count
+            own = self._samples(following)
+            carried = {number for number in carried if own[number] is None}
+        return len(later)
 
     def carry(self, key: Any, state: list[Any]) -> None:
         """The key's window or pane goes; the next one goes on from its samples."""

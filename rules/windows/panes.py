@@ -295,14 +295,16 @@ class PaneOperator(WindowOperator):
         for start, pane in list(self._changed.items()):
             later = [self._panes[begin] for begin in order[bisect_right(order, start) :]]
             for key in [key for keys in pane.changed.values() for key in keys] if later else ():
-                following = next((other for other in later if key in other.groups), None)
-                if following is None:
-                    continue
-                windows = following.cell.windows
-                first = next((number for number, span in enumerate(windows) if span[0] >= pane.cell.end), None)
-                if first is not None:
-                    self._changed[following.cell.start] = following
-                    following.changed.setdefault(first, {})[key] = None
+                if key not in pane.groups:
+                    continue  # given up at max_keys
+                having = [other for other in later if key in other.groups]
+                reach = self.carried.reach(pane.groups[key], [other.groups[key] for other in having])
+                for other in having[:reach]:
+                    windows = other.cell.windows
+                    first = next((number for number, span in enumerate(windows) if span[0] >= pane.cell.end), None)
+                    if first is not None:
+                        self._changed[other.cell.start] = other
+                        other.changed.setdefault(first, {})[key] = None
 
     def _tell(self, span: Span, keys: list[Any], emitted: list[Row]) -> None:
         panes = self._panes_of(span)

@@ -171,9 +171,10 @@ class SessionOperator(WindowOperator):
         found = dict(self._changed)
         for session in self._changed.values():
             sessions = self._keys.get(session[KEY], ()) if session[KEY] is not _GONE else ()
-            following = next((other for other in sessions if other[FIRST] > session[FIRST]), None)
-            if following is not None and following[TOLD] is not None:
-                found[id(following)] = following
+            later = [other for other in sessions if other[FIRST] > session[FIRST]]
+            for other in later[: self.carried.reach(session[STATE], [other[STATE] for other in later])]:
+                if other[TOLD] is not None:
+                    found[id(other)] = other
         return list(found.values())
 
     def _emit_due(self, emitted: list[Row]) -> None:

@@ -261,6 +261,27 @@ def test_a_late_row_moves_what_the_next_window_begins_with() -> None:
     assert operator.process([(8, "a", 25, True)], 0) == [("a", 0, 10, 15), ("a", 10, 20, 5)]
 
 
+def test_a_late_row_reaches_over_windows_that_have_no_sample_of_their_own() -> None:
+    timing = EventTime(allowed_lateness=100, max_ahead=None)
+    rows = [(5, "a", 10, True), (15, "a", None, True), (25, "a", None, True), (35, "a", 40, True), (60, "b", 0, True)]
+    operator = build(plan(Tumble(10), CALLS[2:3], timing=timing))
+    operator.process(rows, 0)
+    assert operator.process([(8, "a", 20, True)], 0) == [
+        ("a", 0, 10, 14.0),
+        ("a", 10, 20, 20.0),
+        ("a", 20, 30, 20.0),
+        ("a", 30, 40, 30.0),
+    ]
+    operator = build(plan(Session(5), CALLS[:1], timing=timing))
+    operator.process(rows, 0)
+    assert operator.process([(8, "a", 20, True)], 0) == [
+        ("a", 5, 13, 10),
+        ("a", 15, 20, None),
+        ("a", 25, 30, None),
+        ("a", 35, 40, 20),
+    ]
+
+
 def test_a_late_row_in_a_session_moves_what_the_next_one_begins_with() -> None:
     timing = EventTime(allowed_lateness=100, max_ahead=None)
     operator = build(plan(Session(5), CALLS[:1], timing=timing))
