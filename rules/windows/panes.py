@@ -155,6 +155,9 @@ class PaneOperator(WindowOperator):
                 if end > watermark and (start, end) not in self._known:
                     self._known.add((start, end))
                     heapq.heappush(self._pending, (end, start))
+        closing = self._closing
+        if closing is not None and closing.span in cell.windows and closing.span[1] + self._lateness > watermark:
+            closing.panes.append(pane)  # what is still to be told of the window has its rows
         return pane
 
     def _changes(self, pane: Pane, watermark: int) -> dict[Any, None] | None:

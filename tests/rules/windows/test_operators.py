@@ -182,6 +182,20 @@ def test_a_row_that_comes_while_its_window_is_told() -> None:
     ]
 
 
+def test_a_pane_that_begins_while_its_window_is_told() -> None:
+    """The rest of [0, 20) has the rows of the pane [10, 20), though a late row has opened it only now."""
+    operator = build(plan(Hop(20, 10), SUM, timing=EventTime(allowed_lateness=10, max_ahead=None)))
+    operator.max_groups = 1
+    emitted = operator.process([(5, "a", 1), (5, "b", 1), (20, "c", 0)], 0)
+    while len(emitted) < 3:
+        emitted += operator.advance(0)
+    assert emitted[-1] == ("a", 0, 20, 1, 1)
+    emitted = operator.process([(15, "b", 10)], 0)
+    while (due := operator.next_deadline) is not None and due <= 0:
+        emitted += operator.advance(0)
+    assert {row[:3]: row for row in emitted}["b", 0, 20] == ("b", 0, 20, 2, 11)
+
+
 def test_a_delayed_sliding_window_waits_for_all_rows_of_its_last_instant() -> None:
     operator = build(plan(Sliding(10, 5, when=3), SUM, (Type.ANY, Type.BOOLEAN)))
     assert operator.process([(10, "a", 1, True), (15, "a", 2, False), (15, "a", 4, False)], 0) == []
