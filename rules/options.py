@@ -62,8 +62,9 @@ class RuleOptions:
     max_rows: int = Limits().max_rows
     """Rows that a sliding window keeps for a group, and open sessions of one."""
 
-    on_reload: Literal["drain", "drop"] = "drain"
-    """A query with a window that a reload has changed or removed gives what its windows hold (``drain``), or not."""
+    on_end: Literal["drain", "drop"] = "drain"
+    """What open windows do when their query ends, because a reload has changed or removed it or the service stops
+    without a ``data_dir``: give what they hold (``drain``) or nothing (``drop``)."""
 
     @property
     def window(self) -> WindowOptions:
@@ -169,7 +170,7 @@ _READERS: Final[MappingProxyType[str, Callable[[exp.Expr], Any]]] = MappingProxy
         "when_full": read_one_of([choice.value for choice in WhenFull]),
         "max_values": _count(MAX_ROWS),
         "max_rows": _count(MAX_ROWS),
-        "on_reload": read_one_of(["drain", "drop"]),
+        "on_end": read_one_of(["drain", "drop"]),
     }
 )
 OPTIONS: Final = tuple(field.name for field in fields(RuleOptions))

@@ -125,7 +125,7 @@ class Engine:
         batches: list[Batch] = []
         for flow in self._snapshot.stateful:
             heir = kept.get(flow.name)
-            if (heir is None or not heir.restore(flow.snapshot())) and flow.rule.options.on_reload == "drain":
+            if (heir is None or not heir.restore(flow.snapshot())) and flow.rule.options.on_end == "drain":
                 flow.finish(batches)
         self._snapshot = new
         return batches
@@ -186,11 +186,11 @@ class Engine:
         return {flow.name: flow.snapshot() for flow in self._snapshot.stateful}
 
     def finish(self, now: int) -> list[Batch]:
-        """Close the windows of all queries but those that say ``on_reload = 'drop'``: what they give as they stand."""
+        """Close the windows of all queries but those that say ``on_end = 'drop'``: what they give as they stand."""
         self._turn.now = now
         batches: list[Batch] = []
         for flow in self._snapshot.stateful:
-            if flow.rule.options.on_reload == "drain":
+            if flow.rule.options.on_end == "drain":
                 flow.finish(batches)
         return batches
 

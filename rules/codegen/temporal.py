@@ -14,7 +14,7 @@ from core.message import Type
 from rules.casts import LAST_INSTANT, caster, column_caster
 from rules.codegen.values import Values
 from rules.functions.instants import EPOCH_FIELD, part_of_interval, part_of_timestamp
-from rules.tree import Arithmetic, Cast, Compare, Declared, Expr, Extract, Negate, Received, Shift
+from rules.tree import Arithmetic, Cast, Compare, Declared, Expr, Extract, Negate, Received, Shift, TopicLevel
 from rules.types import TEMPORAL
 
 PYTHON_TYPES: Final = MappingProxyType(
@@ -126,4 +126,6 @@ class Temporal(Values):
             return call
         if expr.type is Type.DOUBLE:
             return f"({operand} if type({operand}) is float else float({operand}) if type({operand}) is int else {call})"
+        if expr.type is Type.BIGINT and isinstance(expr.operand, TopicLevel):
+            return f"(int({operand}) if type({operand}) is str and {operand}.isdecimal() else {call})"
         return f"({operand} if type({operand}) is {kind} else {call})"
