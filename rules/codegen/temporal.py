@@ -125,7 +125,8 @@ class Temporal(Values):
         if kind is None or expr.type in TEMPORAL:
             return call
         if expr.type is Type.DOUBLE:
-            return f"({operand} if type({operand}) is float else float({operand}) if type({operand}) is int else {call})"
+            other = f"float({operand}) if type({operand}) is int else {call}"
+            return f"({operand} if type({operand}) is float else {other})"
         if expr.type is Type.BIGINT and isinstance(expr.operand, TopicLevel):
             return f"(int({operand}) if type({operand}) is str and {operand}.isdecimal() else {call})"
         return f"({operand} if type({operand}) is {kind} else {call})"
