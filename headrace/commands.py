@@ -13,6 +13,7 @@ from core.errors import ConfigError, RuleError
 from core.message import Message
 from core.metrics import Metrics
 from gateways.base import Source
+from headrace import lookups
 from headrace.config import Config, inspect, read_text
 from headrace.connect import connect
 from headrace.decoding import ConfigErrors, Decoder
@@ -21,6 +22,7 @@ from headrace.hosts import host
 from headrace.inlets import build_sources
 from headrace.jq_runner import JqProcess
 from headrace.links import LinkPlan, Links
+from headrace.lookup_rows import table_sources
 from headrace.outlets import build_sinks, with_fallbacks
 from headrace.settings import FunctionSettings
 from rules.compiler import RuleSet, RuleSource, compile_rules
@@ -68,6 +70,7 @@ def check(config_file: str, connect_within: float | None = None) -> int:
         sys.stdout.write(f"no rule writes to: {', '.join(unused)}\n")
     users: list[SourceSpec | SinkSpec] = [*config.sources.values(), *config.sinks.values()]
     used = {spec.connection.name for spec in users if spec.connection is not None}
+    used |= {table.options.connection for table in rules.tables if table.options.connection is not None}
     if idle := [name for name in config.connections if name not in used]:
         sys.stdout.write(f"nothing uses the connections: {', '.join(idle)}\n")
     return 0 if connect_within is None else _connect(trial, connect_within)
@@ -104,6 +107,7 @@ def _set_up(config: Config, rules: RuleSet) -> Trial:
     schemas_for = with_fallbacks(config.sinks, rules.schemas_for)
     inlets = build_sources(config.sources.values(), links, clock)
     sources = {name: inlet.source for name, inlet in inlets.items()}
+    lookups.plan(table_sources(rules), links, clock)
     return Trial(links, sources, build_sinks(list(config.sinks.values()), links, schemas_for, clock, publish, publish))
 
 

@@ -17,6 +17,7 @@ from core.errors import HeadraceError
 from core.instants import EPOCH, rfc3339
 from core.message import Row, Schema, Type
 from rules.casts import ANY_SHAPE, caster
+from rules.compiler import RuleSet
 from rules.joins import LookupOptions
 from rules.joins.keys import Key, join_key
 from rules.operators import EvaluationError
@@ -52,6 +53,11 @@ class TableSource:
     @property
     def width(self) -> int:
         return 1 if self.schema is None else len(self.schema.names)
+
+
+def table_sources(rules: RuleSet) -> list[TableSource]:
+    """The lookup tables that rules read."""
+    return [TableSource(one.name, one.options, one.schema, one.path, one.line) for one in rules.tables]
 
 
 class RowMaker:

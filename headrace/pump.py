@@ -5,7 +5,8 @@ Invariants: what the sockets bring is worked off as fast as it is read, so that 
 is full, never because the loop read faster than the rules ran (TCP holds the publishers back); batches reach a
 delivery in the order in which the rules produced them; a batch that a full delivery refused, and every later one for
 it, waits here, and while any waits nothing more is taken from the inbox: that fills up, and the broker stops reading
-its QoS 1 and 2 publishers. Nothing here awaits or runs per message.
+its QoS 1 and 2 publishers. The same where too many rows
+wait for a lookup table. Nothing here awaits or runs per message.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ from typing import Final, Protocol
 
 from core.clock import SECOND, Clock
 from core.inbox import MemoryInbox
-from core.message import Batch, Message
+from core.message import Batch, Message, Row
 from core.metrics import Metrics
+from rules.joins import Key, LookupTable
 
 _log = logging.getLogger("headrace.pump")
 
@@ -35,6 +37,13 @@ class Processor(Protocol):
 
     @property
     def next_deadline(self) -> int | None: ...
+
+    @property
+    def full(self) -> bool: ...
+
+    def resolve(self, table: LookupTable, answers: Mapping[Key, Sequence[Row]], now: int) -> list[Batch]: ...
+
+    def lookup_failed(self, table: LookupTable, keys: Sequence[Key], reason: str, now: int) -> list[Batch]: ...
 
 
 class Outlet(Protocol):
@@ -69,6 +78,7 @@ class Pump:
         self._waiting: Sequence[Message] = ()
         self._held: list[tuple[Outlet, Batch]] = []
         self._scheduled = False
+        self._waits = False  # for a lookup table
         self._halted = False
         self._advancing = False
         self._idle = asyncio.Event()
@@ -129,10 +139,38 @@ class Pump:
             _log.exception("a defect in the rule engine kept windows from closing")
             return
         self.hand_on(batches)
+        self._go_on()
         if not self._advancing:
             # More may be ready: one call closes so many groups, and the sockets come first.
             self._advancing = True
             self._loop.call_soon(self.advance)
+
+    def resolve(self, table: LookupTable, answers: Mapping[Key, Sequence[Row]]) -> None:
+        """A lookup table's rows, which joins wait for."""
+        self._answer(lambda now: self._engine.resolve(table, answers, now))
+
+    def lookup_failed(self, table: LookupTable, keys: Sequence[Key], reason: str) -> None:
+        """A lookup table does not answer."""
+        self._answer(lambda now: self._engine.lookup_failed(table, keys, reason, now))
+
+    def _answer(self, tell: Callable[[int], list[Batch]]) -> None:
+        try:
+            batches = tell(self._clock.now())
+        except Exception:  # noqa: BLE001 - as in _run
+            self._failures.value += 1
+            _log.exception("a defect in the rule engine lost the answer of a lookup table")
+        else:
+            self.hand_on(batches)
+        self._go_on()
+        if not self._advancing:
+            self._advancing = True
+            self._loop.call_soon(self.advance)
+
+    def _go_on(self) -> None:
+        """Take messages again where rows that waited for a lookup table have made room."""
+        if self._waits and not self._engine.full:
+            self._waits = False
+            self.wake()
 
     def reclaim(self, outlet: Outlet) -> list[Batch]:
         """Take back the batches that wait for a delivery which makes way or is closed."""
@@ -152,15 +190,15 @@ class Pump:
 
     def drain(self) -> None:
         """A slice or more waits in the inbox: work it off now, before the loop reads on."""
-        while not (self._held or self._halted) and self._run():
-            pass
+        while not (self._held or self._halted or self._waits) and self._run():
+            self._waits = self._engine.full
 
     def _turn(self) -> None:
         self._scheduled = False
         self.drain()
         if self._linger:
             self._next_turn = self._clock.now() + self._linger
-        if not (self._held or self._halted):
+        if not (self._held or self._halted or self._waits):
             self._on_taken()
             # Resumed publishers may have brought something already.
             if not self._scheduled:

@@ -28,6 +28,7 @@ from core.errors import ConfigError, HeadraceError
 from core.inbox import MemoryInbox
 from core.message import Batch
 from core.metrics import Metrics
+from headrace import lookups
 from headrace.admin import AdminServer, build
 from headrace.config import Config, load
 from headrace.deadletters import DeadLetters
@@ -38,6 +39,7 @@ from headrace.inlets import Inlet, Inlets, build_sources
 from headrace.jq_runner import JqProcess
 from headrace.kv_file import FILE_NAME, KvFile
 from headrace.links import LinkPlan, Links
+from headrace.lookup_rows import table_sources
 from headrace.outlets import Outlets
 from headrace.outlets import Plan as OutletPlan
 from headrace.pump import SLICE, Pump
@@ -77,6 +79,7 @@ class _Plan:
     links: LinkPlan
     inlets: Mapping[str, Inlet]
     outlets: OutletPlan
+    lookups: lookups.Plan
 
 
 class Service:
@@ -133,6 +136,7 @@ class Service:
             stdout=stdout,
         )
         self._inlets = Inlets(self.clock, self.metrics)
+        self._lookups = lookups.Lookups(self.clock, self.metrics, self._pump)
         self._listeners = Listeners(config.listeners, self._router, self._access, self.clock, base_dir=config.base_dir)
         self._rules = RuleSet()
         self._disabled: dict[str, Component] = {}
@@ -235,19 +239,22 @@ class Service:
         links = self._links.plan(config.connections, decoder)
         inlets = build_sources(config.sources.values(), links, self.clock, self._router)
         outlets = self._outlets.plan(config, links, rules.schemas_for)
+        tables = lookups.plan(table_sources(rules), links, self.clock)
         if decoder.errors:
             raise ConfigErrors(decoder.errors)
-        return _Plan(config, rules, links, inlets, outlets)
+        return _Plan(config, rules, links, inlets, outlets, tables)
 
     def _use(self, plan: _Plan, drain_timeout: float) -> None:
         """Make a started plan the current one, between two batches: the loop runs nothing else in here."""
         self._outlets.swap(plan.outlets, drain_timeout)
-        self._links.swap(plan.links, plan.outlets.connections | self._inlets.connections)
+        used = plan.outlets.connections | self._inlets.connections | plan.lookups.connections
+        self._links.swap(plan.links, used)
         self._pump.outlets = {name: outlet.delivery for name, outlet in self._outlets.current.items()}
         loops = {name for name, outlet in self._outlets.current.items() if outlet.republishes}
         engine = plan.config.engine
         limits = Limits(max_rows=engine.max_rows_per_message, max_bytes=engine.max_result_bytes)
         self._hand_on(self._engine.load(plan.rules, loops, limits, self.clock.now()))
+        self._lookups.swap(plan.lookups, self._engine.lookup_tables)
         self._rules = plan.rules
         self._disabled.clear()
         self._router.rules_changed()
@@ -290,7 +297,7 @@ class Service:
         """Where every component stands."""
         listening = "stopping" if self._stopping else "listening" if self._listeners.addresses else "starting"
         listeners = Component(state=listening, ready=listening == "listening")
-        parts = components(self._inlets.current, self._outlets.current, self._links.current)
+        parts = components(self._inlets.current, self._outlets.current, self._links.current, self._lookups.current)
         return {"listeners": listeners, **parts, **{f"rules.{name}": rule for name, rule in self._disabled.items()}}
 
     def _switched_off(self, rule: str, reason: str) -> None:
@@ -366,8 +373,11 @@ class Service:
         while True:
             await self._pump.idle()
             await self._outlets.drain()
-            if not len(self._inbox):
+            if len(self._inbox):
+                continue
+            if self._states is not None or not self._engine.waiting:  # rows that wait are kept with the windows
                 return
+            await asyncio.sleep(_BEAT)
 
     async def _close(self) -> Mapping[str, int]:
         self._stopping = True
@@ -379,6 +389,7 @@ class Service:
         await self._listeners.disconnect_all()
         await self._inlets.close()
         self._pump.halt()
+        await self._lookups.close()
         await self._links.close()
         lost = dict(await self._outlets.close())
         for outlet in self._outlets.current.values():

@@ -14,6 +14,7 @@ import msgspec
 from core.clock import MICROSECOND
 from headrace.inlets import Inlet
 from headrace.links import Link
+from headrace.lookups import Supply
 from headrace.outlets import Outlet
 from sinks.encoding import rfc3339
 from sinks.health import State
@@ -81,18 +82,35 @@ def of_connection(link: Link) -> Component:
     )
 
 
+def of_lookup(supply: Supply) -> Component:
+    """A lookup table; without it the service is still ready, as its rules say what becomes of their rows."""
+    connection = supply.source.options.connection
+    return Component(
+        state=supply.state,
+        since=_instant(supply.since),
+        last_error=supply.last_error,
+        detail=supply.detail or None,
+        connection=None if connection is None else f"connections.{connection}",
+    )
+
+
 def disabled_rule(reason: str, now: int) -> Component:
     """A rule that was switched off because it failed on everything; without it the service is still ready."""
     return Component(state="disabled", since=_instant(now), last_error=reason)
 
 
 def components(
-    inlets: Mapping[str, Inlet], outlets: Mapping[str, Outlet], links: Mapping[str, Link]
+    inlets: Mapping[str, Inlet],
+    outlets: Mapping[str, Outlet],
+    links: Mapping[str, Link],
+    lookups: Mapping[str, Supply],
 ) -> dict[str, Component]:
-    """All sources, sinks and connections, by ``sources.<name>``, ``sinks.<name>`` and ``connections.<name>``."""
+    """All sources, sinks, connections and lookup tables, by ``sources.<name>``, ``sinks.<name>``,
+    ``connections.<name>`` and ``lookups.<name>``."""
     sources = {f"sources.{name}": of_source(inlet) for name, inlet in inlets.items()}
     sinks = sources | {f"sinks.{name}": of_sink(outlet) for name, outlet in outlets.items()}
-    return sinks | {f"connections.{name}": of_connection(link) for name, link in links.items()}
+    sinks |= {f"connections.{name}": of_connection(link) for name, link in links.items()}
+    return sinks | {f"lookups.{name}": of_lookup(supply) for name, supply in lookups.items()}
 
 
 def _instant(nanoseconds: int) -> str:

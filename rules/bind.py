@@ -13,7 +13,7 @@ from typing import Final
 from sqlglot import exp
 
 from core.message import Type
-from rules.bind_windows import WindowBinder
+from rules.bind_joins import JoinBinder
 from rules.diagnostics import suggestion
 from rules.growth import bound
 from rules.nodes import Foreach, Range, SelectAll, span_of
@@ -35,7 +35,7 @@ from rules.tree import (
 _NOTHING: Final[Mapping[str, Expr]] = MappingProxyType({})
 
 
-class Binder(WindowBinder):
+class Binder(JoinBinder):
     """Binds one query."""
 
     def query(self, tree: exp.Expr) -> Query:
@@ -54,6 +54,7 @@ class Binder(WindowBinder):
     def _select(self, tree: exp.Select) -> Query:
         items = self._items(tree)
         filters = self._read(items)
+        self._join_all(tree)
         window = self._window_of(tree, items)
         outputs = Outputs()
         for field in tree.expressions:

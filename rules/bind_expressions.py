@@ -85,6 +85,7 @@ class ExpressionBinder(FormBinder, MessageBinder, AggregateBinder):
         self._relations = relations
         self._scope = Scope([], columns.specs, rows=columns.rows)
         self._aliases: Mapping[str, Mapping[str, str]] = {}
+        self._ambiguous: dict[str, tuple[str, ...]] = {}
         self._condition = False
 
     def expression(self, tree: exp.Expr) -> Expr:
@@ -149,6 +150,10 @@ class ExpressionBinder(FormBinder, MessageBinder, AggregateBinder):
         if name in self._aliases and isinstance(inner, exp.Dot) and not self._scope.knows(name):
             name = self._qualified(name, inner)
             del steps[0]
+        elif name in self._ambiguous and name not in self._scope.names:
+            ways = " or ".join(f"{alias}.{name}" for alias in self._ambiguous[name])
+            message = f"{name!r} is a column of {' and of '.join(map(repr, self._ambiguous[name]))}"
+            self._problems.add("ambiguous-column", message, span_of(tree), hint=f"write {ways}")
         if not (steps or self._scope.knows(name)):
             if name.upper() == _NOW:
                 return Received()

@@ -40,7 +40,8 @@ class SourceBinder(ExpressionBinder):
         items = [source.this] if source is not None else []
         for join in tree.args.get("joins") or ():
             self._check(join)
-            items.append(join.this)
+            if join.args.get("on") is None:
+                items.append(join.this)
         return items
 
     def _read(self, items: Sequence[exp.Expr]) -> tuple[str, ...]:
@@ -52,6 +53,10 @@ class SourceBinder(ExpressionBinder):
         elif len(tables) == 1 and relations[0] is not None:
             self._check(tables[0])
             self._use(relations[0])
+            if relations[0].kind == "table":
+                hint = f"join it: FROM a_source AS a JOIN {tables[0].name} AS t ON t.key = a.key"
+                message = f"{tables[0].name!r} is a lookup table: it gives rows only for what is asked for"
+                self._problems.add("bad-join", message, span_of(tables[0]), hint=hint)
             filters = ()
         else:
             self._columns = replace(self._columns, strict=False)  # its columns are not to blame

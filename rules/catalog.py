@@ -15,8 +15,10 @@ from typing import Final
 from sqlglot import exp
 
 from core.message import Schema, Type
+from rules.codegen import generate
 from rules.columns import row_columns
-from rules.diagnostics import Problems
+from rules.diagnostics import Problems, Span
+from rules.joins.bound import BoundJoin, CompiledJoin
 from rules.nodes import CreateSource, CreateTable, CreateView, span_of
 from rules.options import DEFAULT, RuleOptions
 from rules.parts import Part
@@ -37,7 +39,7 @@ class _State(enum.Enum):
 
 @dataclass(slots=True)
 class Definition:
-    """One CREATE SOURCE, VIEW or TABLE; ``part`` is what runs for it."""
+    """One CREATE SOURCE, VIEW or TABLE, or a join; ``part`` (``join``) is what runs for it."""
 
     name: str
     kind: Kind
@@ -46,6 +48,7 @@ class Definition:
     state: _State = _State.NEW
     relation: Relation | None = None
     part: Part | None = None
+    join: CompiledJoin | None = None
     options: RuleOptions = DEFAULT
     used: bool = False
 
@@ -94,7 +97,25 @@ class Catalog:
         return found.relation or broken(name, found.kind)
 
     def names(self) -> Iterable[str]:
-        return self._definitions
+        return [name for name, definition in self._definitions.items() if definition.kind != "join"]
+
+    def join(self, join: BoundJoin, problems: Problems, span: Span) -> str:
+        """Take in a join; queries that join alike share one."""
+        title, number = join.name, 1
+        while (known := self._definitions.get(join.name)) is not None:
+            if known.join is not None and known.join.join == join:
+                return join.name
+            number += 1
+            join = replace(join, relation=replace(join.relation, name=f"{title} ({number})"))
+        condition = None if join.on is None else generate(f"{join.name}, ON", join.on)
+        line, _ = problems.source.position(span.start)
+        compiled = CompiledJoin(join, condition, problems.source.path, line)
+        statement = Statement(exp.Join(), span, line, "")
+        definition = Definition(join.name, "join", statement, problems, _State.DONE, join.relation, used=True)
+        definition.join = compiled
+        self._definitions[join.name] = definition
+        self.compiled.append(definition)
+        return join.name
 
     def finish(self) -> None:
         """All rules have been compiled: look at what none of them reads."""

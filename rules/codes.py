@@ -24,6 +24,11 @@ class Code(NamedTuple):
     example: str
 
 
+_TWO_STREAMS: Final = """\
+CREATE SOURCE meter (id TEXT, ts TIMESTAMP NOT NULL, WATERMARK FOR ts AS ts) WITH (topic = 'cp/{id}/meter');
+CREATE SOURCE alarm (id TEXT, ts TIMESTAMP NOT NULL, WATERMARK FOR ts AS ts) WITH (topic = 'cp/{id}/alarm');
+"""
+
 CODES: Final[Mapping[str, Code]] = MappingProxyType(
     {
         "syntax": Code(
@@ -142,6 +147,18 @@ CODES: Final[Mapping[str, Code]] = MappingProxyType(
             "Take one of the references out: a view is computed from what comes before it.",
             "CREATE VIEW a AS SELECT * FROM b;\nCREATE VIEW b AS SELECT * FROM a;\n"
             "INSERT INTO meter_readings SELECT * FROM a",
+        ),
+        "bad-join": Code(
+            "two relations cannot be joined like this",
+            "A lookup table is joined by all columns of its key, two streams by equal columns and by how near their "
+            "times are; the help line shows what is missing ([joins](../concepts/joins.md)).",
+            f"{_TWO_STREAMS}INSERT INTO meter_readings SELECT m.id FROM meter AS m JOIN alarm AS a ON a.id = m.id",
+        ),
+        "ambiguous-column": Code(
+            "both sides of a join have a column of this name",
+            "Name the side: `m.id`.",
+            f"{_TWO_STREAMS}INSERT INTO meter_readings SELECT id FROM meter AS m JOIN alarm AS a ON a.id = m.id\n"
+            "AND a.ts BETWEEN m.ts - INTERVAL '5 seconds' AND m.ts + INTERVAL '5 seconds'",
         ),
         "unused-view": Code(
             "no rule reads a view, so it would be computed for nothing",

@@ -23,6 +23,7 @@ from rules.columns import MESSAGE_COLUMNS
 from rules.declared import declare_source
 from rules.diagnostics import Diagnostic, Problems, Source, Span, suggestion
 from rules.functions import FunctionTable, hostless_functions
+from rules.joins.bound import CompiledJoin, CompiledTable
 from rules.nodes import MORE_SINKS_ARG, CreateSource, CreateView, Foreach, SelectAll, span_of
 from rules.options import VIEW_OPTIONS, RuleOptions, read_options
 from rules.parts import Part, compile_part
@@ -63,6 +64,11 @@ class CompiledRule:
         return tuple(topic for part in self.parts for topic in part.filters)
 
     @property
+    def reads(self) -> tuple[str, ...]:
+        """The relations that its rows come from."""
+        return tuple(part.relation for part in self.parts if part.relation)
+
+    @property
     def schema(self) -> Schema:
         """That of its first part."""
         return self.parts[0].schema
@@ -87,11 +93,12 @@ class CompiledRule:
 
 @dataclass(frozen=True, slots=True)
 class RuleSet:
-    """All rules of a configuration, in the order of their files and lines; the sources and views that they read, each
-    after what it reads itself, and the lookup tables."""
+    """All rules of a configuration, in the order of their files and lines; the sources, views and joins that they read,
+    each after what it reads itself, and the lookup tables of these."""
 
     rules: tuple[CompiledRule, ...] = ()
-    relations: tuple[CompiledRule, ...] = ()
+    relations: tuple[CompiledRule | CompiledJoin, ...] = ()
+    tables: tuple[CompiledTable, ...] = ()
 
     def schemas_for(self, target: str) -> list[Schema]:
         """The schemas of the rules that write into ``target``, each once."""
@@ -111,7 +118,7 @@ def compile_rules(
     compiler.files(sources)
     if compiler.diagnostics:
         raise RuleError(compiler.diagnostics)
-    return RuleSet(tuple(compiler.rules), tuple(compiler.relations()))
+    return RuleSet(tuple(compiler.rules), tuple(compiler.relations()), tuple(compiler.tables()))
 
 
 class _Compiler:
@@ -141,10 +148,20 @@ class _Compiler:
         for _, problems, _ in files:
             self.diagnostics += sorted(problems.found, key=lambda found: (found.line, found.column))
 
-    def relations(self) -> Iterator[CompiledRule]:
+    def tables(self) -> Iterator[CompiledTable]:
+        """The lookup tables that joins ask."""
+        for definition in self._catalog.compiled:
+            relation = definition.relation
+            if definition.used and relation is not None and relation.lookup is not None:
+                path, line = definition.problems.source.path, definition.statement.line
+                yield CompiledTable(definition.name, relation.lookup, relation.schema, path, line)
+
+    def relations(self) -> Iterator[CompiledRule | CompiledJoin]:
         """What runs for the relations that rules read."""
         for definition in self._catalog.compiled:
-            if definition.used and definition.part is not None and definition.kind != "table":
+            if definition.join is not None:
+                yield definition.join
+            elif definition.used and definition.part is not None and definition.kind in ("source", "view"):
                 yield CompiledRule(
                     name=definition.name,
                     targets=(),

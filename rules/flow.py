@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import cmp_to_key
 from operator import itemgetter
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from core.clock import SECOND
 from core.instants import rfc3339
@@ -58,6 +58,12 @@ class Stage:
         self.event_time = isinstance(step.plan.timing, EventTime)
 
 
+class Reader(Protocol):
+    """Who takes the rows of a flow: another flow, or one side of a join."""
+
+    def take(self, items: Sequence[Any], hops: int, high: int, batches: list[Batch]) -> None: ...
+
+
 class LoadedFlow(LoadedRule):
     """A flow in an engine. ``readers`` are the flows that read its rows."""
 
@@ -73,7 +79,7 @@ class LoadedFlow(LoadedRule):
         limits: Limits,
     ) -> None:
         super().__init__(rule, order, node, metrics, hooks, loops, limits)
-        self.readers: list[LoadedFlow] = []
+        self.readers: list[Reader] = []
         self._turn = turn
         [part] = rule.parts
         first, *others = [program.instantiate(node, limits) for program in part.programs]

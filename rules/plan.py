@@ -16,7 +16,7 @@ from rules.sources import source_name
 from rules.tree import Aggregated, Column, Document, Expr, Grouping, Key, Query, Ref, walk
 from rules.types import Types
 from rules.unparse import Unparser
-from rules.windows.plan import Count, EventTime, Sliding
+from rules.windows.plan import HELD, Count, EventTime, Sliding
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +173,8 @@ def _grouped(query: Query, grouping: Grouping, text: Unparser) -> Iterator[Step]
     told = "arrival"
     if isinstance(timing, EventTime):
         told = f"{text.of(grouping.time)}, {interval_text(timing.delay)} behind the latest"
+        if timing.delay >= HELD:
+            told = f"{text.of(grouping.time)}, as far as both sides of the join have come"
         if timing.idle_timeout is not None:
             told += f", with the clock after {interval_text(timing.idle_timeout)} without rows"
     yield Group(_window(grouping, text), told, tuple(map(text.of, grouping.keys)), aggregates)

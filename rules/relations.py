@@ -9,13 +9,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Protocol
 
 from core.message import Schema
 from rules.columns import Columns
+from rules.diagnostics import Problems, Span
+from rules.joins.options import LookupOptions
 from rules.windows.plan import EventTime
 
-Kind = Literal["source", "view", "table"]
+if TYPE_CHECKING:
+    from rules.joins.bound import BoundJoin
+
+Kind = Literal["source", "view", "table", "join"]
 
 
 class EventColumn(NamedTuple):
@@ -27,13 +32,15 @@ class EventColumn(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """``time`` is None where the rows have no time but that of their arrival."""
+    """``time`` is None where the rows have no time but that of their arrival. ``lookup``: it is a table that is asked
+    for rows by key, and gives none by itself."""
 
     name: str
     kind: Kind
     columns: Columns
     schema: Schema
     time: EventColumn | None = None
+    lookup: LookupOptions | None = None
 
 
 class Relations(Protocol):
@@ -44,6 +51,10 @@ class Relations(Protocol):
 
     def names(self) -> Iterable[str]: ...
 
+    def join(self, join: BoundJoin, problems: Problems, span: Span) -> str:
+        """Take in a join that a query reads; the name under which it is found."""
+        ...
+
 
 class _Nothing:
     def find(self, name: str) -> Relation | None:
@@ -52,6 +63,10 @@ class _Nothing:
 
     def names(self) -> Iterable[str]:
         return ()
+
+    def join(self, join: BoundJoin, problems: Problems, span: Span) -> str:
+        del problems, span
+        return join.name
 
 
 NO_RELATIONS: Final[Relations] = _Nothing()

@@ -12,11 +12,14 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from typing import Any, Final
 
 from core.clock import MILLISECOND
-from core.message import Batch, Message
+from core.message import Batch, Message, Row
 from core.metrics import Metrics
 from core.topic_index import TopicIndex
 from rules.compiler import CompiledRule, RuleSet
 from rules.flow import LoadedFlow, Turn
+from rules.flow_joins import Input, LoadedJoin
+from rules.joins import Key, LookupTable
+from rules.joins.bound import CompiledJoin, CompiledTable
 from rules.limits import DEFAULT, Limits
 from rules.loaded import Hooks, LoadedRule, OnDisabled, OnError, OnLate, Timer
 
@@ -30,16 +33,23 @@ Rules = tuple[LoadedRule, ...]
 class _Snapshot:
     """The rules of one load. Topics that match the same rules share one tuple, so tuples can be told by identity."""
 
-    def __init__(self, loaded: Iterable[LoadedRule] = ()) -> None:
-        found = tuple(loaded)
+    def __init__(self, loaded: Iterable[LoadedRule | LoadedJoin] = ()) -> None:
+        everything = tuple(loaded)
+        found = [rule for rule in everything if isinstance(rule, LoadedRule)]
         self.rules = tuple(rule for rule in found if rule.rule.kind == "rule")
         self.flows = tuple(rule for rule in found if isinstance(rule, LoadedFlow))
-        self.stateful = tuple(flow for flow in self.flows if flow.stages)
+        self.joins = tuple(join for join in everything if isinstance(join, LoadedJoin))
+        self.windows = tuple(flow for flow in self.flows if flow.stages)
+        # In the order of the relations, so that what one gives at its end is still taken by the next.
+        self.stateful = tuple(
+            one for one in everything if isinstance(one, LoadedJoin) or (isinstance(one, LoadedFlow) and one.stages)
+        )
+        self.waiting = tuple(join for join in self.joins if join.lookup is not None)
         self._index: TopicIndex[LoadedRule] = TopicIndex()
         for rule in found:
             for topic_filter in rule.rule.filters:
                 self._index.add(topic_filter, rule)
-        _connect(self.flows)
+        _connect(self.flows, self.joins)
         self._combinations: dict[Rules, Rules] = {}
         self.identities: set[int] = set()
 
@@ -79,6 +89,7 @@ class Engine:
         self._next_timing = 0
         self._turn = Turn()
         self._snapshot = _Snapshot()
+        self._tables: dict[str, tuple[CompiledTable, LookupTable]] = {}
         metrics.read(
             "headrace_rule_enabled",
             "1 for a rule that runs, 0 for one that was switched off because it failed on everything",
@@ -90,14 +101,35 @@ class Engine:
             "headrace_window_rows_refused_total",
             "Rows that the window of a rule or view did not take, by reason",
             "counter",
-            lambda: (entry for flow in self._snapshot.stateful for entry in flow.refused),
+            lambda: (entry for flow in self._snapshot.windows for entry in flow.refused),
             ("rule", "reason"),
+        )
+        metrics.read(
+            "headrace_join_rows_refused_total",
+            "Rows that a join did not take, by reason",
+            "counter",
+            lambda: (entry for join in self._snapshot.joins for entry in join.refused),
+            ("join", "reason"),
+        )
+        metrics.read(
+            "headrace_join_rows_total",
+            "Rows of a join by what became of them",
+            "counter",
+            lambda: (entry for join in self._snapshot.joins for entry in join.outcomes),
+            ("join", "outcome"),
+        )
+        metrics.read(
+            "headrace_join_rows_kept",
+            "Rows that wait in a join, for an answer or for a partner",
+            "gauge",
+            lambda: [((join.name,), join.kept) for join in self._snapshot.joins],
+            ("join",),
         )
         metrics.read(
             "headrace_window_groups",
             "Groups that the windows of a rule or view keep",
             "gauge",
-            lambda: [((flow.name,), sum(s.operator.groups for s in flow.stages)) for flow in self._snapshot.stateful],
+            lambda: [((flow.name,), sum(s.operator.groups for s in flow.stages)) for flow in self._snapshot.windows],
             ("rule",),
         )
 
@@ -114,10 +146,9 @@ class Engine:
         queries that stayed what they were go on. Others are closed: the rows that they give as they stand come back.
         """
         enabled = [rule for rule in rules.rules if rule.options.enabled]
+        self._tables = {table.name: self._table(table) for table in rules.tables}
         new = _Snapshot(
-            LoadedFlow(rule, order, self._node, self._metrics, self._hooks, self._turn, loops, limits)
-            if _is_flow(rule)
-            else LoadedRule(rule, order, self._node, self._metrics, self._hooks, loops, limits)
+            self._loaded(rule, order, loops, limits)
             for order, rule in enumerate([*_needed(rules.relations, enabled), *enabled])
         )
         self._turn.now = now
@@ -128,6 +159,57 @@ class Engine:
             if (heir is None or not heir.restore(flow.snapshot())) and flow.rule.options.on_end == "drain":
                 flow.finish(batches)
         self._snapshot = new
+        return batches
+
+    def _loaded(
+        self, rule: CompiledRule | CompiledJoin, order: int, loops: Collection[str] | None, limits: Limits
+    ) -> LoadedRule | LoadedJoin:
+        if isinstance(rule, CompiledJoin):
+            return LoadedJoin(rule, self._node, self._hooks, self._turn, limits, self.lookup_tables)
+        if _is_flow(rule):
+            return LoadedFlow(rule, order, self._node, self._metrics, self._hooks, self._turn, loops, limits)
+        return LoadedRule(rule, order, self._node, self._metrics, self._hooks, loops, limits)
+
+    def _table(self, declared: CompiledTable) -> tuple[CompiledTable, LookupTable]:
+        """The table that there is, with all that it knows, as far as its declaration stayed what it was."""
+        known = self._tables.get(declared.name)
+        if known is not None and (known[0].options, known[0].schema) == (declared.options, declared.schema):
+            return declared, known[1]
+        return declared, LookupTable(declared.name, declared.options, declared.width)
+
+    # Lookup tables: see ``rules.joins.LookupHost``
+
+    @property
+    def lookup_tables(self) -> Mapping[str, LookupTable]:
+        """The tables that joins ask, by name."""
+        return {name: table for name, (_, table) in self._tables.items()}
+
+    @property
+    def full(self) -> bool:
+        """So many rows wait for a lookup table that no more messages are to be taken."""
+        return any(join.full for join in self._snapshot.waiting)
+
+    @property
+    def waiting(self) -> int:
+        """Rows that wait for lookup tables."""
+        return sum(join.kept for join in self._snapshot.waiting)
+
+    def resolve(self, table: LookupTable, answers: Mapping[Key, Sequence[Row]], now: int) -> list[Batch]:
+        """Rows of keys that joins wait for."""
+        table.resolve(answers, now)
+        return self._answered(table, now)
+
+    def lookup_failed(self, table: LookupTable, keys: Sequence[Key], reason: str, now: int) -> list[Batch]:
+        """Nothing is known about keys that joins wait for."""
+        table.failed(keys, reason, now)
+        return self._answered(table, now)
+
+    def _answered(self, table: LookupTable, now: int) -> list[Batch]:
+        self._turn.now = now
+        batches: list[Batch] = []
+        for join in self._snapshot.waiting:
+            if join.lookup is not None and join.lookup.table is table:
+                join.advance(batches)
         return batches
 
     def rules_for(self, topic: str) -> Rules:
@@ -271,31 +353,49 @@ def _is_flow(rule: CompiledRule) -> bool:
     return rule.kind != "rule" or any(part.relation or part.steps for part in rule.parts)
 
 
-def _needed(relations: Sequence[CompiledRule], rules: Sequence[CompiledRule]) -> Iterator[CompiledRule]:
+def _needed(
+    relations: Sequence[CompiledRule | CompiledJoin], rules: Sequence[CompiledRule]
+) -> Iterator[CompiledRule | CompiledJoin]:
     """The relations that rules read, directly or by way of others, in their order."""
-    read = {part.relation for rule in rules for part in rule.parts}
-    found: list[CompiledRule] = []
+    read = {name for rule in rules for name in rule.reads}
+    found: list[CompiledRule | CompiledJoin] = []
     for relation in reversed(relations):
         if relation.name in read:
-            read.update(part.relation for part in relation.parts)
+            read.update(relation.reads)
             found.append(relation)
     return reversed(found)
 
 
-def _connect(flows: Sequence[LoadedFlow]) -> None:
-    """Tell flows who reads them, and sources whether windows need to know the time of rows that never reach them."""
-    named = {flow.name: flow for flow in flows if flow.rule.kind != "rule"}
+def _connect(flows: Sequence[LoadedFlow], joins: Sequence[LoadedJoin]) -> None:
+    """Tell relations who reads them, and those that windows and joins of streams live by, directly or by way of others,
+    that the time of rows counts that never get there."""
+    named: dict[str, LoadedFlow | LoadedJoin] = {flow.name: flow for flow in flows if flow.rule.kind != "rule"}
+    named |= {join.name: join for join in joins}
+    for join in joins:
+        for name, left in zip(join.rule.reads, (True, False), strict=False):
+            named[name].readers.append(Input(join, left=left))
+            if join.streams is not None:
+                _tell_time(name, named, filtered=False)
     for flow in flows:
         [part] = flow.rule.parts
         if part.relation:
             named[part.relation].readers.append(flow)
-        if any(stage.event_time for stage in flow.stages):
-            filtered = False
-            while part.relation:
-                filtered = filtered or part.filters_rows
-                upstream = named[part.relation]
-                [part] = upstream.rule.parts
-                if part.steps:
-                    break
-                if not part.relation and filtered:
-                    upstream.tell_time()
+        if part.relation and any(stage.event_time for stage in flow.stages):
+            _tell_time(part.relation, named, filtered=part.filters_rows)
+
+
+def _tell_time(name: str, named: Mapping[str, LoadedFlow | LoadedJoin], *, filtered: bool) -> None:
+    """The time of relation ``name`` counts; ``filtered``: some of its rows do not get to where it does."""
+    upstream = named[name]
+    if isinstance(upstream, LoadedJoin):
+        upstream.timed = True
+        if upstream.lookup is not None:  # an inner join drops rows, and any join keeps some waiting
+            _tell_time(upstream.rule.join.left.relation, named, filtered=True)
+        return
+    [part] = upstream.rule.parts
+    if part.steps:
+        return
+    if part.relation:
+        _tell_time(part.relation, named, filtered=filtered or part.filters_rows)
+    elif filtered:
+        upstream.tell_time()

@@ -40,7 +40,7 @@ ALLOWED: Final = MappingProxyType(
         exp.Select: {"expressions", FROM_ARG, "joins", "where", "group", "having", "order", "limit"},
         Foreach: {"expressions", "do", "incase", "tables", "where"},
         exp.From: {"this"},
-        exp.Join: {"this"},
+        exp.Join: {"this", "on", "side"},
         exp.Table: {"this", "db", "alias"},
         WindowTable: {"name", "this", "expressions", "alias"},
         exp.Where: {"this"},

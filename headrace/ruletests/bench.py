@@ -7,8 +7,9 @@ failure is told to the rules that read ``system.errors``, as in the service.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -23,6 +24,7 @@ from headrace.ruletests.steady import Steady
 from headrace.ruletests.values import Payload
 from rules.columns import SYSTEM_NAMES
 from rules.compiler import RuleSet
+from rules.joins import Key
 from rules.loaded import RuleFailure
 from rules.runtime import Engine
 from rules.sources import source_name
@@ -68,14 +70,19 @@ class StepError(HeadraceError):
         self.step = step
 
 
-def run(test: RuleTest, rules: RuleSet, steady: Steady) -> Result:
+Tables = Mapping[str, Mapping[Key, Sequence[Row]]]
+"""The rows of lookup tables by name and key."""
+
+
+def run(test: RuleTest, rules: RuleSet, steady: Steady, tables: Tables = MappingProxyType({})) -> Result:
     """Run one test; StepError where time would have to go backwards."""
     steady.begin(test.start.nanoseconds)
-    return _Bench(test, rules, steady).run()
+    return _Bench(test, rules, steady, tables).run()
 
 
 class _Bench:
-    def __init__(self, test: RuleTest, rules: RuleSet, steady: Steady) -> None:
+    def __init__(self, test: RuleTest, rules: RuleSet, steady: Steady, tables: Tables) -> None:
+        self._tables = tables
         self._test = test
         self._clock = steady.clock
         self._result = Result()
@@ -94,6 +101,9 @@ class _Bench:
         )
         self._engine = Engine(metrics, on_error=self._failed, on_disabled=self._disabled, on_late=self._dead.late)
         self._engine.load(rules)
+        for name, table in self._engine.lookup_tables.items():
+            if table.options.is_static:
+                table.replace({key: tuple(rows) for key, rows in tables.get(name, {}).items()})
 
     def run(self) -> Result:
         for index, step in enumerate(self._test.given):
@@ -139,6 +149,15 @@ class _Bench:
 
     def _process(self, messages: list[Message]) -> None:
         self._take(self._engine.process(messages, self._clock.now()))
+        self._answer()
+
+    def _answer(self) -> None:
+        """Lookup tables answer at once."""
+        now = self._clock.now()
+        for name, table in self._engine.lookup_tables.items():
+            rows = self._tables.get(name, {})
+            while keys := table.take_requests(now):
+                self._take(self._engine.resolve(table, {key: rows.get(key, ()) for key in keys}, now))
 
     def _take(self, batches: list[Batch]) -> None:
         for batch in batches:

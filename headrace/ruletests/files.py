@@ -10,21 +10,24 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from core.errors import ConfigError, RuleError
+from core.message import Row
 from core.registry import did_you_mean
 from core.settings import decode_hook
 from headrace import config as configuration
 from headrace import toml_lines
 from headrace.decoding import Decoder
+from headrace.lookup_rows import RowError, RowMaker, table_sources
 from headrace.ruletests.settings import RuleTest, RuleTests
 from headrace.ruletests.values import decode_value
 from headrace.settings import FunctionSettings
 from rules.compiler import RuleSet, RuleSource
+from rules.joins import Key
 
 SUFFIX: Final = ".test.toml"
 
@@ -44,6 +47,8 @@ class TestFile:
     lines: dict[toml_lines.Path, int] = field(default_factory=dict)
     errors: list[str] = field(default_factory=list)
     watched: set[Path] = field(default_factory=set)
+    tables: dict[str, Mapping[Key, Sequence[Row]]] = field(default_factory=dict)
+    """The rows of lookup tables by name and key."""
 
     def line(self, *path: str | int) -> int:
         """The line of a key, or of the nearest table around it."""
@@ -99,6 +104,7 @@ class Reader:
             self._rules(tests, decoder, found)
             if not tests.test:
                 decoder.fail((), "there is no [[test]]")
+            _tables(tests, decoder, found)
             _check_names(tests, decoder, found)
             found.tests = tests.test
         found.errors += [str(error) for error in sorted(decoder.errors, key=lambda error: error.line or 0)]
@@ -164,6 +170,34 @@ def _decode(kind: type[Any], value: Any) -> Any:
         return decode_value(kind, value)
     except NotImplementedError:
         return decode_hook(kind, value)
+
+
+def _tables(tests: RuleTests, decoder: Decoder, found: TestFile) -> None:
+    """The rows of all lookup tables that the rules read, and of no others."""
+    if found.errors:
+        return
+    sources = {source.name: source for source in table_sources(found.rules)}
+    for name in tests.tables:
+        if name not in sources:
+            hint = did_you_mean(name, sources) or f"they read {', '.join(sources) or 'none'}"
+            decoder.fail(("tables", name), f"none of the rules reads a lookup table {name!r}", hint)
+    for name, source in sources.items():
+        given = tests.tables.get(name)
+        if given is None:
+            hint = f"[tables.{name}] with rows = [...]"
+            decoder.fail(("tables",), f"the rules read the lookup table {name!r}, and its rows are not given", hint)
+            continue
+        maker = RowMaker(source)
+        rows: dict[Key, list[Row]] = {}
+        for place, values in enumerate(given.rows):
+            absent = dict.fromkeys(() if source.schema is None else source.schema.names)
+            try:
+                key, row = maker.row(absent | values)
+            except RowError as error:
+                decoder.fail(("tables", name, "rows", place), str(error))
+            else:
+                rows.setdefault(key, []).append(row)
+        found.tables[name] = {key: tuple(own) for key, own in rows.items() if key is not None}
 
 
 def _check_names(tests: RuleTests, decoder: Decoder, found: TestFile) -> None:

@@ -35,7 +35,7 @@ def judge(file: TestFile, index: int, test: RuleTest, steady: Steady, timer: Cal
     """Run test number ``index`` of a file."""
     started = timer()
     try:
-        result = run(test, file.rules, steady)
+        result = run(test, file.rules, steady, file.tables)
     except StepError as error:
         problems = [Problem(str(error), file.line("test", index, "given", error.step, "at"))]
     else:

@@ -152,11 +152,20 @@ class RuleTest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=
             raise ValueError("`start` is a time like '2025-01-31T12:00:00Z'")
 
 
+class GivenTable(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
+    """What a lookup table holds, for all tests of the file: no database is asked and no file read."""
+
+    rows: list[dict[str, Any]]
+    """Its rows, each a table of columns."""
+
+
 class RuleTests(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
     """The keys at the top of the file."""
 
     rules: list[str] | None = None
     """Rule files: paths or patterns, relative to the test file. Without it: all rules of the configuration, or where
     there is none the ``.sql`` files beside the test file."""
+    tables: dict[str, GivenTable] = {}
+    """The lookup tables that the rules read, by name."""
     test: list[RuleTest] = []
     """The tests."""

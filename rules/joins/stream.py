@@ -213,6 +213,19 @@ class StreamJoin:
     def process_right(self, rows: Sequence[Row], now: int) -> list[Row]:
         return self._process(self._right, self._left, rows, now // 1_000)
 
+    def observe_left(self, top: int, now: int) -> list[Row]:
+        """The left side has come to the time ``top`` by rows that are not for the join."""
+        return self._observe(self._left, top, now // 1_000)
+
+    def observe_right(self, top: int, now: int) -> list[Row]:
+        return self._observe(self._right, top, now // 1_000)
+
+    @property
+    def ticking(self) -> bool:
+        """Does the watermark go on by itself when rows stay away?"""
+        halves = (self._left, self._right)
+        return any(_silence(half) is not None for half in halves) and any(half.began is not None for half in halves)
+
     def advance(self, now: int) -> list[Row]:
         """What time made due, or a part of it: see ``next_deadline``."""
         emitted: list[Row] = []
@@ -300,6 +313,16 @@ class StreamJoin:
             self._put(own, other, row, time, emitted)
         if rows:
             clock.see(top, now)
+        self._tick(now)
+        self._forget(emitted)
+        self.counters.emitted += len(emitted)
+        return emitted
+
+    def _observe(self, own: _Half, top: int, now: int) -> list[Row]:
+        emitted: list[Row] = []
+        if own.began is None:
+            own.began = [top, now]
+        own.clock.see(top, now)
         self._tick(now)
         self._forget(emitted)
         self.counters.emitted += len(emitted)

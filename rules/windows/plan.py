@@ -17,6 +17,8 @@ from rules.aggregates import AGGREGATES, AggregateCall, AggregateTable, check_ca
 
 DAY: Final = 86_400_000_000
 FIRST_PLACE: Final = 2
+HELD: Final = 1 << 60
+"""A delay with which rows never raise the watermark: whoever gives them tells it (joins of streams)."""
 MAX_PANES: Final = 1_440
 """Panes of one hopping window: a day by the minute."""
 

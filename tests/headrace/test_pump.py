@@ -2,8 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,7 @@ from core.inbox import MemoryInbox
 from core.message import Batch, Message, Schema, Type
 from core.metrics import Metrics
 from headrace.pump import SLICE, Pump
+from rules.joins import LookupOptions, LookupTable
 
 SCHEMA = Schema(("topic",), (Type.TEXT,))
 
@@ -23,6 +25,20 @@ class Rules:
         self.calls: list[int] = []
         self.broken = False
         self.ready = 0
+        self.full = False
+        self.table = LookupTable("stations", LookupOptions(key=("id",), file="stations.csv"), 1)
+
+    def resolve(self, table: LookupTable, answers: Mapping[Any, Sequence[Any]], now: int) -> list[Batch]:
+        return self._answered(dict(answers))
+
+    def lookup_failed(self, table: LookupTable, keys: Sequence[Any], reason: str, now: int) -> list[Batch]:
+        return self._answered([list(keys), reason])
+
+    def _answered(self, answer: Any) -> list[Batch]:
+        if self.broken:
+            raise RuntimeError("boom")
+        self.full = False
+        return [Batch("a", "rule", SCHEMA, [(answer,)])]
 
     @property
     def next_deadline(self) -> int | None:
@@ -258,3 +274,45 @@ async def test_a_defect_in_the_rules_costs_its_messages_and_nothing_else(caplog:
     bench.publish("a/2")
     await bench.pump.idle()
     assert bench.a.rows == ["a/2"]
+
+
+async def test_rows_that_wait_for_a_lookup_table_stop_the_pump_until_there_is_room() -> None:
+    bench = Bench(max_messages=2)
+    bench.rules.full = True
+    bench.publish("a/1")
+    await asyncio.sleep(0)
+    bench.publish("a/2", "a/3")
+    await asyncio.sleep(0)
+    assert bench.rules.calls == [1]
+    assert bench.inbox.full
+    assert bench.resumed == 0
+    bench.pump.resolve(bench.rules.table, {"k": [(1,)]})
+    await bench.pump.idle()
+    assert bench.rules.calls == [1, 2]
+    assert bench.a.rows == ["a/1", {"k": [(1,)]}, "a/2", "a/3"]
+    assert bench.resumed == 1
+
+
+async def test_time_that_passes_makes_room_too() -> None:
+    bench = Bench()
+    bench.rules.full = True
+    bench.publish("a/1")
+    await asyncio.sleep(0)
+    bench.publish("a/2")
+    bench.rules.full = False
+    bench.rules.ready = 1
+    bench.pump.advance()
+    await bench.pump.idle()
+    assert bench.a.rows == ["a/1", "tick", "a/2"]
+
+
+async def test_a_lookup_table_that_does_not_answer_is_told_and_a_defect_there_is_no_end(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    bench = Bench()
+    bench.pump.lookup_failed(bench.rules.table, ["k"], "refused")
+    assert bench.a.rows == [[["k"], "refused"]]
+    bench.rules.broken = True
+    with caplog.at_level(logging.ERROR):
+        bench.pump.resolve(bench.rules.table, {})
+    assert "lost the answer of a lookup table" in caplog.text
