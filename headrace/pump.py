@@ -139,7 +139,6 @@ class Pump:
             _log.exception("a defect in the rule engine kept windows from closing")
             return
         self.hand_on(batches)
-        self._go_on()
         if not self._advancing:
             # More may be ready: one call closes so many groups, and the sockets come first.
             self._advancing = True
@@ -161,16 +160,9 @@ class Pump:
             _log.exception("a defect in the rule engine lost the answer of a lookup table")
         else:
             self.hand_on(batches)
-        self._go_on()
         if not self._advancing:
             self._advancing = True
             self._loop.call_soon(self.advance)
-
-    def _go_on(self) -> None:
-        """Take messages again where rows that waited for a lookup table have made room."""
-        if self._waits and not self._engine.full:
-            self._waits = False
-            self.wake()
 
     def reclaim(self, outlet: Outlet) -> list[Batch]:
         """Take back the batches that wait for a delivery which makes way or is closed."""
@@ -229,6 +221,9 @@ class Pump:
         outlets = self.outlets
         for batch in batches:
             self._offer(outlets[batch.target], batch)
+        if self._waits and not self._engine.full:  # rows that waited for a lookup table have made room
+            self._waits = False
+            self.wake()
 
     def _offer(self, outlet: Outlet, batch: Batch) -> None:
         # Behind a held batch others of the same delivery queue up, for their order's sake.

@@ -316,3 +316,15 @@ async def test_a_lookup_table_that_does_not_answer_is_told_and_a_defect_there_is
     with caplog.at_level(logging.ERROR):
         bench.pump.resolve(bench.rules.table, {})
     assert "lost the answer of a lookup table" in caplog.text
+
+
+async def test_a_reload_that_gives_up_waiting_rows_makes_room_too() -> None:
+    bench = Bench()
+    bench.rules.full = True
+    bench.publish("a/1")
+    await asyncio.sleep(0)
+    bench.publish("a/2")
+    bench.rules.full = False
+    bench.pump.hand_on([])
+    await bench.pump.idle()
+    assert bench.a.rows == ["a/1", "a/2"]
