@@ -28,7 +28,8 @@ _REASONS: Final = {
     "unanswered": "the lookup table did not answer in time",
 }
 _TICK: Final = SECOND
-"""Between two looks at the time of sides that have fallen silent."""
+"""Between two looks at the time of sides that have fallen silent. After a long silence they are further apart, in
+proportion to it: a window behind the join closes late by a sixty-fourth of it at most."""
 
 
 class Input:
@@ -65,6 +66,7 @@ class LoadedJoin:
         self._high = BEGINNING
         self._told = BEGINNING
         self._ticked = 0
+        self._heard = 0
         self._left = True
         self._refused: dict[str, int] = {}
         on = None if rule.condition is None else _condition(rule.condition.instantiate(node, limits), turn)
@@ -95,6 +97,7 @@ class LoadedJoin:
         now = self._turn.now
         self._hops = max(self._hops, hops)
         self._left = left
+        self._heard = now
         if self.lookup is not None:
             self._high = max(self._high, high)
             self._leave(self.lookup.process(items, now) if items else [], batches)
@@ -137,7 +140,7 @@ class LoadedJoin:
         """Nanoseconds; in the past: more is ready."""
         due = self.operator.next_deadline
         if self.timed and self.streams is not None and self.streams.ticking:
-            tick = self._ticked + _TICK
+            tick = self._ticked + max(_TICK, (self._ticked - self._heard) // 64)
             return tick if due is None else min(due, tick)
         return due
 

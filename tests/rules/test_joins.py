@@ -129,6 +129,21 @@ def test_a_window_over_a_join_closes_in_silence() -> None:
     assert bench.wait(200) == [1.0]
 
 
+def test_a_long_silence_takes_few_looks_at_the_clock() -> None:
+    bench = Bench(
+        "INSERT INTO s SELECT count(*) AS n FROM TUMBLE(meter, ts, INTERVAL '1 minute') AS m "
+        f"JOIN alarm AS a ON {NEAR} GROUP BY window_start"
+    )
+    bench.send("meter", "x", 21, power=1)
+    bench.send("alarm", "x", 22, code="c")
+    looks = 0
+    month = START + 30 * 86_400 * SECOND
+    while (due := bench.engine.next_deadline) is not None and due <= month:
+        bench.engine.advance(due)
+        looks += 1
+    assert 100 < looks < 1_000
+
+
 @pytest.mark.parametrize("window", ["FROM meter AS m", "FROM TUMBLE(meter, ts, INTERVAL '1 minute') AS m"])
 def test_rows_of_one_window_meet(window: str) -> None:
     group = "window_start" if "TUMBLE" in window else "TUMBLINGWINDOW(ss, 60)"
