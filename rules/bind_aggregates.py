@@ -15,13 +15,14 @@ from typing import Final
 from sqlglot import exp
 
 from core.errors import HeadraceError
-from rules.aggregates import AGGREGATES, AggregateCall, check_call
+from core.message import Type
+from rules.aggregates import AGGREGATES, AggregateCall, OrderBy, check_call
 from rules.bind_typed import TypedBinder
 from rules.codes import AGGREGATES_PAGE
 from rules.diagnostics import suggestion
 from rules.functions import FunctionTable
 from rules.nodes import Modified, span_of
-from rules.tree import UNDEFINED, Aggregated, Const, Expr, walk
+from rules.tree import UNDEFINED, Aggregated, Column, Const, Expr, ObjectOf, walk
 
 _WINDOW: Final = "FROM TUMBLE(source, ts, INTERVAL '1 minute') gives it the rows of a minute"
 
@@ -83,12 +84,13 @@ class AggregateBinder(TypedBinder):
         aggregate = AGGREGATES[name]
         given = tree.expressions
         if len(given) == 1 and isinstance(given[0], exp.Star):
-            if name != "count":
-                message = f"{name}(*) has no meaning"
+            if not aggregate.star or (name != "count" and not self._columns.rows):
+                message = f"{name}(*) has no meaning" + (" without declared columns" if aggregate.star else "")
                 self._problems.add("wrong-arity", message, span_of(tree), hint=f"name the column: {name}(x)")
                 return UNDEFINED
-            given = []
-        bound = [self.expression(argument) for argument in given]
+            bound = [] if name == "count" else [self._row_object()]
+        else:
+            bound = [self.expression(argument) for argument in given]
         count = min(len(aggregate.parameters), len(bound))
         arguments, rest = tuple(bound[:count]), bound[count:]
         constants: list[object] = []
@@ -99,22 +101,34 @@ class AggregateBinder(TypedBinder):
                 return UNDEFINED
             constants.append(value.value)
         condition = distinct = None
+        order: list[Expr] = []
+        directions: list[tuple[bool, bool]] = []
         if modified is not None:
-            for clause in ("over", "order"):
-                if modified.args.get(clause):
-                    text = "OVER" if clause == "over" else "ORDER BY"
-                    self._problems.add("unsupported", f"{text} is not supported in {name}()", span_of(modified))
+            if modified.args.get("over"):
+                self._problems.add("unsupported", f"OVER is not supported in {name}()", span_of(modified))
+            for term in modified.args.get("order") or ():
+                descending, first = bool(term.args.get("desc")), term.args.get("nulls_first")
+                order.append(self.expression(term.this))
+                directions.append((descending, descending if first is None else bool(first)))
             tested = modified.args.get("filter")
             condition = None if tested is None else self._as_condition(tested)
             distinct = modified.args.get("distinct")
-        call = AggregateCall(name, tuple(range(len(arguments))), tuple(constants), None, bool(distinct))
+        # Any places will do to see whether the call is right; a term that is an argument has the argument's.
+        known = [*arguments, *order]
+        terms = tuple(OrderBy(known.index(term)) for term in order)
+        call = AggregateCall(name, tuple(map(known.index, arguments)), tuple(constants), None, bool(distinct), terms)
         try:
             check_call(call, AGGREGATES)
         except HeadraceError as error:
             self._problems.add("wrong-arity", str(error), span_of(tree), hint=aggregate.doc)
             return UNDEFINED
         result = aggregate.result_type([self._types.declared(argument) for argument in arguments])
-        return Aggregated(name, arguments, tuple(constants), condition, bool(distinct), result)
+        ordered = tuple(order), tuple(directions)
+        return Aggregated(name, arguments, tuple(constants), condition, bool(distinct), result, *ordered)
+
+    def _row_object(self) -> Expr:
+        """``*``: the row as an object."""
+        return ObjectOf(tuple((Const(name, Type.TEXT), Column(name)) for name in self._columns.specs))
 
     def _as_condition(self, tree: exp.Expr) -> Expr:
         before, self._condition = self._condition, True

@@ -22,7 +22,7 @@ from rules.windows.plan import Emit, Limits, WhenFull
 OnError = Literal["report", "ignore", "disable"]
 MAX_FAILURES: Final = 1_000_000
 MAX_ROWS: Final = 100_000_000
-_LENGTHS: Final = frozenset({"allowed_lateness"})
+_LENGTHS: Final = frozenset({"allowed_lateness", "carry", "idle_keys"})
 
 
 class WindowOptions(NamedTuple):
@@ -61,7 +61,11 @@ class RuleOptions:
     """Values that one aggregate of one group keeps, such as ``array_agg`` does."""
     max_rows: int = Limits().max_rows
     """Rows that a sliding window keeps for a group, and open sessions of one."""
-
+    carry: int = Limits().carry
+    """How old the last sample of a key may be for ``counter_delta`` and the other meters' functions to go on from it in
+    the key's next window; microseconds."""
+    idle_keys: int = Limits().idle_keys or 0
+    """After how long without rows a COUNT or STATE window of a group is given up; microseconds, 0: never."""
     on_end: Literal["drain", "drop"] = "drain"
     """What open windows do when their query ends, because a reload has changed or removed it or the service stops
     without a ``data_dir``: give what they hold (``drain``) or nothing (``drop``)."""
@@ -69,7 +73,9 @@ class RuleOptions:
     @property
     def window(self) -> WindowOptions:
         """Those that are about the query's window."""
-        limits = Limits(self.max_keys, WhenFull(self.when_full), self.max_values, self.max_rows)
+        limits = Limits(
+            self.max_keys, WhenFull(self.when_full), self.max_values, self.max_rows, self.carry, self.idle_keys or None
+        )
         return WindowOptions(Emit(self.emit), self.allowed_lateness, limits)
 
     def changed(self) -> str:
@@ -170,6 +176,8 @@ _READERS: Final[MappingProxyType[str, Callable[[exp.Expr], Any]]] = MappingProxy
         "when_full": read_one_of([choice.value for choice in WhenFull]),
         "max_values": _count(MAX_ROWS),
         "max_rows": _count(MAX_ROWS),
+        "carry": read_length,
+        "idle_keys": read_length,
         "on_end": read_one_of(["drain", "drop"]),
     }
 )

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
 from core.message import Type
-from rules.aggregates import AggregateCall
+from rules.aggregates import AggregateCall, OrderBy
 from rules.columns import Columns, row_columns
 from rules.diagnostics import Problems
 from rules.options import WindowOptions
@@ -148,8 +148,10 @@ class _Split:
             if isinstance(node, Aggregated) and node not in self._results:
                 arguments = tuple(self._place(self._inlined(argument)) for argument in node.arguments)
                 tested = None if node.filter is None else self._place(self._inlined(node.filter))
+                places = map(self._place, map(self._inlined, node.order))
+                order = tuple(OrderBy(place, *how) for place, how in zip(places, node.directions, strict=True))
                 self._results[node] = f"result {len(self._calls) + 1}"
-                self._calls.append(AggregateCall(node.name, arguments, node.constants, tested, node.distinct))
+                self._calls.append(AggregateCall(node.name, arguments, node.constants, tested, node.distinct, order))
 
     def _columns(self) -> Columns:
         names = [*self._keys.values(), *_EDGES, *self._results.values()]

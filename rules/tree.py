@@ -137,6 +137,9 @@ class Aggregated(Expr):
     filter: Expr | None
     distinct: bool
     result: Type
+    order: tuple[Expr, ...] = ()
+    directions: tuple[tuple[bool, bool], ...] = ()
+    """Of each key of ``order``: descending, nulls first."""
 
 
 @dataclass(frozen=True, slots=True)

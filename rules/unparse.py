@@ -134,8 +134,15 @@ class Unparser:
 
     def _aggregated(self, expr: Aggregated) -> str:
         items = [*map(self.of, expr.arguments), *(self.of(Const(value, Type.ANY)) for value in expr.constants)]
-        called = f"{expr.name}({'DISTINCT ' if expr.distinct else ''}{', '.join(items) or '*'})"
+        order = ", ".join(map(self._sorted, expr.order, expr.directions))
+        inside = f"{'DISTINCT ' if expr.distinct else ''}{', '.join(items) or '*'}"
+        called = f"{expr.name}({inside}{' ORDER BY ' if order else ''}{order})"
         return called if expr.filter is None else f"{called} FILTER (WHERE {self.of(expr.filter)})"
+
+    def _sorted(self, value: Expr, direction: tuple[bool, bool]) -> str:
+        descending, nulls_first = direction
+        nulls = "" if nulls_first is descending else f" NULLS {'FIRST' if nulls_first else 'LAST'}"
+        return f"{self.of(value)}{' DESC' if descending else ''}{nulls}"
 
     def _like(self, expr: Like) -> str:
         text = self._binary("ILIKE" if expr.ignore_case else "LIKE", expr.operand, expr.pattern)

@@ -9,9 +9,9 @@ query becomes an :class:`AggregateCall`: the *places* of its arguments and of it
 pre-aggregation function makes, its constants, DISTINCT and ORDER BY. :func:`check_call` refuses a wrong one in words
 for the author. Two calls that are equal need one state: give it once and use its result twice.
 
-``count(*)`` is ``AggregateCall("count")`` without arguments. ``collect(*)`` and ``merge_agg(*)`` take an argument that
-the pre-aggregation makes: the row as a map. FILTER's argument is a place too: what is not ``True`` there leaves the
-row out of that aggregate alone.
+``count(*)`` is ``AggregateCall("count")`` without arguments. Others that may be called with ``*`` (``Aggregate.star``)
+take an argument that the pre-aggregation makes: the row as a map. FILTER's argument is a place too: what is not
+``True`` there leaves the row out of that aggregate alone.
 
 Nulls: null and missing arguments are ignored, as in SQL; ``count(*)`` counts rows; ``array_agg`` keeps nulls. Without
 any value the result is null, of a count 0. A value of the wrong type (a text for ``sum``) is an error of that row: the

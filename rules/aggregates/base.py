@@ -154,7 +154,7 @@ class Aggregate:
 
     ``code`` gives the templates for arguments of given column types (ANY where nothing is known). ``ordered`` gives
     those of a call with ORDER BY, which find how rows compare as ``{ordering}``; without it such a call is refused.
-    ``star``: may be called with ``*``, which is no argument.
+    ``star``: may be called with ``*``: for count no argument, for the others the row as a map.
     ``check_library`` raises with the way out where an optional library is missing.
     """
 

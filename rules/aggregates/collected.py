@@ -182,6 +182,7 @@ def _timed(
     example: Example,
     constants: tuple[Constant, ...] = (),
     ordered: str = "",
+    star: bool = False,
 ) -> Aggregate:
     values = "".join(f", {{{letter}}}" for letter, _ in zip("xyz", parameters, strict=False))
     code = Code(
@@ -197,7 +198,9 @@ def _timed(
     if ordered:
         add = f"{{keep}}({{s0}}, ({{t}}{values}, {{order}}), {{tally}})"
         by_order = code._replace(add=add, output=ordered)
-    return Aggregate(name, doc, fixed(code), result, parameters, constants, (example,), names, ordered=by_order)
+    return Aggregate(
+        name, doc, fixed(code), result, parameters, constants, (example,), names, ordered=by_order, star=star
+    )
 
 
 def _median_type(types: Sequence[Type]) -> Type:
@@ -256,6 +259,7 @@ COLLECTED: Final = (
         (Parameter("x", ANY, nulls=True),),
         Example("array_agg(x)", ((1,), (None,), (2,)), [1, None, 2]),
         ordered="{array_of}({ranked}({s0}, {ordering}))",
+        star=True,
     ),
     _timed(
         "string_agg",
@@ -282,6 +286,7 @@ COLLECTED: Final = (
         Type.OBJECT,
         (Parameter("x", OBJECT),),
         Example("merge_agg(x)", (({"a": 1, "b": 1},), ({"b": 2},)), {"a": 1, "b": 2}),
+        star=True,
     ),
 )
 ALIASES: Final = {"collect": "array_agg", "percentile": "percentile_cont"}

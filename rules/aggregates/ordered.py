@@ -84,6 +84,7 @@ ORDERED: Final = (
         _X,
         examples=(Example("first(x)", _ROWS, 1),),
         ordered=_by_order("<"),
+        star=True,
     ),
     Aggregate(
         "last",
@@ -94,6 +95,7 @@ ORDERED: Final = (
         _X,
         examples=(Example("last(x)", _ROWS, 2),),
         ordered=_by_order(">="),
+        star=True,
     ),
     _pick("min_by", "`x` of the row where `y` is least; of equals, of the earliest.", True, "b"),
     _pick("max_by", "`x` of the row where `y` is greatest; of equals, of the earliest.", False, "c"),

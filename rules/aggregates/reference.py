@@ -26,6 +26,7 @@ in [windows and time](../concepts/windows.md).
   reason.
 - One group keeps up to 10,000 values (`max_values`) where a function needs the values themselves: lists,
   percentiles, `mode`, DISTINCT. What comes after is left out and counted.
+- `*` is the whole row as a map, where columns are declared.
 - A constant (`fraction`, `separator`) is the same for all rows: a literal.
 - In the examples rows are a second apart, and their values are listed in that order."""
 
