@@ -1,7 +1,9 @@
-"""eKuiper's SQL -> ours, mechanically and for one row: what the golden cases of eKuiper are asked in.
+"""eKuiper's SQL -> ours, mechanically: what the golden cases of eKuiper are asked in.
 
-Owns the rewriting of names, texts, paths, indexes and calls; a construct without a counterpart raises Untranslatable
-with its name. Meanings are not adapted: where the two languages differ, the case shows it.
+Owns the rewriting of names, texts, paths, indexes and calls, for one row (:class:`Translator`: names are fields of the
+payload) and for declared sources (:class:`StreamTranslator`: names are columns, and clauses are ours too). A construct
+without a counterpart raises Untranslatable with its name. Meanings are not adapted: where the two languages differ, the
+case shows it.
 """
 
 from __future__ import annotations
@@ -146,8 +148,8 @@ class Translator:
         self._place += 1
         if len(parts) == 1:
             return f"[{_place(parts[0], 1)}]"
-        last = parts[1] or "0"
-        end = int(last) if int(last) > 0 else int(last) - 1
+        last = int(_place(parts[1] or "0", 0))
+        end = last if last > 0 else last - 1
         return f"[{_place(parts[0] or '0', 1)}..{end}]"
 
 
@@ -157,3 +159,80 @@ def _place(text: str, first: int) -> str:
     except ValueError:
         raise Untranslatable("a computed index") from None
     return str(number + first if number >= 0 else number)
+
+
+_CLAUSES: Final = frozenset(
+    "GROUP BY HAVING ORDER ASC DESC OVER FILTER WHEN PARTITION INNER LEFT JOIN ON LIMIT".split()  # noqa: SIM905
+)
+_COLUMN: Final = re.compile(r"`?(\w+)`?\s+(\w+)(\s*\([^()]*(?:\([^()]*\)[^()]*)*\))?\s*(?:,|$)")
+_STREAM: Final = re.compile(r"CREATE (STREAM|TABLE) (\w+)\s*\((.*)\)\s*WITH\s*\((.*)\)\s*;?\s*$", re.DOTALL)
+_OPTION: Final = re.compile(r'(\w+)\s*=\s*"([^"]*)"')
+_UNITS: Final = frozenset({"dd", "hh", "mi", "ss", "ms"})
+_BOUNDARIES: Final = frozenset({"window_start", "window_end"})
+_KINDS: Final = {str: "string", int: "bigint", float: "float", bool: "boolean", list: "array", dict: "struct"}
+_COLUMN_TYPES: Final = {**_TYPES, "array": "ARRAY", "struct": "OBJECT"}
+
+
+class StreamTranslator(Translator):
+    """A query over declared sources, or where ``topics`` over messages whose fields are not declared."""
+
+    def __init__(self, text: str, functions: Mapping[str, str], *, topics: bool = False) -> None:
+        super().__init__(text, functions)
+        self._topics = topics
+
+    def _piece(self, token: Token, after: str) -> str:
+        if token.text == "*" and not (self._topics and after == "SELECT"):
+            return "*"
+        return super()._piece(token, after)
+
+    def _named(self, name: str, after: str) -> str:
+        return super()._named(name, after) if self._topics else f'"{name}"'
+
+    def _word(self, word: str, after: str) -> str:
+        if word.upper() in _CLAUSES:
+            return word.upper()
+        if after in ("FROM", "JOIN"):
+            return f'"{word}"' if self._topics else word
+        return super()._word(word, after)
+
+    def _column(self, name: str, after: str) -> str:
+        if name.lower() in _UNITS and not after:  # the first argument of a window
+            return name
+        return super()._column(name, after) if self._topics else name
+
+    def _call(self, name: str) -> str:
+        """A field that is one call is named after its function."""
+        alone = self._depth == 0 and self._before_call() in ("SELECT", ",")
+        text = name.lower() if name.lower() in _BOUNDARIES else ""
+        called = super()._call(name)
+        text = text or called
+        following = self._tokens[self._place].text.upper() if self._place < len(self._tokens) else ""
+        return f'{text} AS "{name.lower()}"' if alone and following in (",", "FROM") else text
+
+    def _before_call(self) -> str:
+        return self._tokens[self._place - 2].text.upper() if self._place > 1 else ""
+
+
+def create_source(ddl: str, rows: Sequence[Mapping[str, object]], delay_ms: int) -> str:
+    """``CREATE STREAM`` -> ``CREATE SOURCE``; with a TIMESTAMP option that column is its event time. A stream without
+    columns has those of its ``rows``, but without an event time no declaration at all (an empty text)."""
+    found = _STREAM.match(ddl.strip())
+    if found is None:
+        raise Untranslatable(f"the statement {ddl[:40]!r}")
+    options = {key.upper(): value for key, value in _OPTION.findall(found[4])}
+    if options.get("TYPE") != "mock" or found[1] != "STREAM":
+        raise Untranslatable("a table")
+    time = options.get("TIMESTAMP")
+    kinds = {name: kind.lower() for name, kind, _ in _COLUMN.findall(found[3])}
+    if not kinds and time:
+        kinds = {name: _KINDS[type(value)] for row in rows for name, value in row.items()}
+    if not kinds:
+        return ""
+    if unknown := kinds.values() - _COLUMN_TYPES.keys():
+        raise Untranslatable(f"a column of type {min(unknown)}")
+    columns = [
+        f'"{name}" {"TIMESTAMP NOT NULL" if name == time else _COLUMN_TYPES[kind]}' for name, kind in kinds.items()
+    ]
+    if time:
+        columns.append(f"WATERMARK FOR {time} AS {time} - INTERVAL '{delay_ms} milliseconds'")
+    return f"CREATE SOURCE {found[2]} ({', '.join(columns)}) WITH (topic = '{found[2]}');"

@@ -192,8 +192,6 @@ class Client:
     def close(self) -> None:
         self.paho.disconnect()
         self.paho.loop_stop()
-        # Without the callbacks nothing refers back to it, and it closes its pair of sockets when it is let go.
-        self.paho.on_connect = self.paho.on_message = self.paho.on_subscribe = self.paho.on_publish = None
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
