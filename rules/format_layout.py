@@ -17,6 +17,10 @@ Pieces = Sequence[Piece]
 
 _OPENING: Final = frozenset({"(", "[", "{"})
 _CLOSING: Final = frozenset({")", "]", "}"})
+_JOIN_WORDS: Final = frozenset({"LEFT", "INNER", "OUTER"})
+_DECLARED: Final = frozenset({"SOURCE", "TABLE"})
+_PARTS: Final = frozenset({"PARTITION BY", "WHEN", "WHERE"})
+"""What begins a line in the parentheses of OVER and FILTER."""
 
 
 def statement(pieces: Pieces) -> list[Doc]:
@@ -38,20 +42,53 @@ def _clauses(pieces: Pieces) -> list[Doc]:
 
 
 def _begins_clause(pieces: Pieces, index: int) -> bool:
-    piece = pieces[index]
-    # IS DISTINCT FROM is an operator.
-    return piece.word in CLAUSES and not (piece.word == "FROM" and index > 1 and pieces[index - 1].word == "DISTINCT")
+    word = pieces[index].word
+    before = pieces[index - 1].word if index else ""
+    if word == "FROM":
+        return before != "DISTINCT"  # IS DISTINCT FROM is an operator
+    return word in CLAUSES and not (word == "JOIN" and before in _JOIN_WORDS)
 
 
 def _clause(pieces: Pieces) -> list[Doc]:
     head, rest = pieces[0], pieces[1:]
     form = CLAUSES.get(head.word)
+    if head.word == "CREATE" and rest and rest[0].word in _DECLARED:
+        return _declaration(pieces)
+    if form == "join":
+        return _join(pieces)
     if form is None or form == "flow" or not rest:
         return _sequence(pieces, hang=True)
     if form == "condition":
         return [*_one(head), Text(" "), Indent(tuple(_sequence(rest, hang=False)))]
     heads = 2 if rest[0].word in ("DISTINCT", "ALL") else 1
     return [*_flow(pieces[:heads]), Indent((Line(), *_list(pieces[heads:])))]
+
+
+def _declaration(pieces: Pieces) -> list[Doc]:
+    """CREATE SOURCE or TABLE: where the whole does not fit on a line, each column has one of its own."""
+    docs: list[Doc] = []
+    options = False
+    for part in _parts(pieces):
+        first = part[0]
+        docs += _space(first, bool(docs))
+        options = options or first.word == "WITH"
+        if len(part) == 1:
+            docs += _one(first)
+        elif options:
+            docs.append(_bracket(part))
+        else:
+            docs += _in_bracket(part)
+    return docs
+
+
+def _join(pieces: Pieces) -> list[Doc]:
+    docs: list[Doc] = []
+    for part in _split(pieces, lambda found, index: found[index].word == "ON"):
+        if not docs:
+            docs = _flow(part)
+        else:
+            docs.append(Indent((Line(), *_one(part[0]), Text(" "), Indent(tuple(_sequence(part[1:], hang=False))))))
+    return docs
 
 
 def _list(pieces: Pieces, *, hang: bool = True) -> list[Doc]:
@@ -164,15 +201,33 @@ def _space(piece: Piece, within: bool) -> list[Doc]:
 
 
 def _bracket(part: Pieces) -> Doc:
+    return Group(tuple(_in_bracket(part)))
+
+
+def _in_bracket(part: Pieces) -> list[Doc]:
+    """A bracket with what is in it, whose lines end as those around it do."""
     opening, inner, closing = part[0], part[1:-1], part[-1]
     if not inner:
-        return Group((*_one(opening), *_one(closing)))
+        return [*_one(opening), *_one(closing)]
     if inner[0].word in ("SELECT", "FOREACH"):
         content: list[Doc] = _clauses(inner)
         content.append(Break())
+    elif inner[0].word in _PARTS:
+        content = _of_call(inner)
     else:
         content = _list(inner, hang=False)
-    return Group((*_one(opening), Indent((Line(""), *content)), Line(""), *_one(closing)))
+    return [*_one(opening), Indent((Line(""), *content)), Line(""), *_one(closing)]
+
+
+def _of_call(pieces: Pieces) -> list[Doc]:
+    """What stands in the parentheses of OVER and FILTER."""
+    docs: list[Doc] = []
+    for part in _split(pieces, lambda found, index: found[index].word in _PARTS):
+        head, rest = part[0], part[1:]
+        content = _list(rest) if head.word == "PARTITION BY" else _sequence(rest, hang=False)
+        docs += [Line()] if docs else []
+        docs.append(Group((*_one(head), Text(" "), Indent(tuple(content)))))
+    return docs
 
 
 def _case(part: Pieces) -> Doc:

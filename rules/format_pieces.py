@@ -1,7 +1,7 @@
 """A file's tokens as they are to be printed: keywords in capitals, the comments that belong to each, the blanks before.
 
 Which words are keywords is asked of the tree, not of a list: a word that is part of no name is one. New syntax
-needs nothing here as long as its names are ``exp.Identifier``, ``exp.Literal`` or ``exp.Anonymous``.
+needs nothing here as long as its names are ``exp.Identifier``, ``exp.Literal``, ``exp.Anonymous`` or ``WindowTable``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Final, Literal
 from sqlglot import Token, TokenType, exp
 
 from rules.lexer import KEYWORDS
-from rules.nodes import span_of
+from rules.nodes import WindowTable, span_of
 
 Kind = Literal["keyword", "name", "call", "number", "text", "mark", "end"]
 
@@ -30,22 +30,9 @@ _COMMENT: Final = re.compile(r"--[^\n]*|/\*.*?\*/", re.DOTALL)
 
 _BEFORE_PARENTHESIS: Final = frozenset(
     {
-        *(
-            "AND",
-            "AS",
-            "BETWEEN",
-            "BY",
-            "CASE",
-            "DIV",
-            "DO",
-            "ELSE",
-            "ESCAPE",
-            "EXCEPT",
-            "EXCLUDE",
-            "FILTER",
-            "FOREACH",
-        ),
-        *("FROM", "HAVING", "ILIKE", "IN", "INCASE", "INTO", "LIKE", "LIMIT", "MOD", "NOT", "ON", "OR", "OVER"),
+        *("AND", "AS", "BETWEEN", "CASE", "DISTINCT", "DIV", "DO", "ELSE", "ESCAPE", "EXCEPT", "EXCLUDE", "FILTER"),
+        *("FOREACH", "FROM", "GROUP BY", "HAVING", "ILIKE", "IN", "INCASE", "INTO", "JOIN", "LIKE", "LIMIT", "MOD"),
+        *("NOT", "ON", "OR", "ORDER BY", "OVER", "PARTITION BY", "QUALIFY"),
         *("REPLACE", "SELECT", "THEN", "USING", "VALUES", "WHEN", "WHERE", "WITH"),
     }
 )
@@ -137,7 +124,7 @@ def _kinds(tokens: Sequence[Token], trees: Iterable[exp.Expr]) -> dict[int, Kind
         for node in tree.walk():
             if isinstance(node, exp.Identifier | exp.Literal):  # a literal may be a word: {key: 1}
                 names.add(span_of(node).start)
-            elif isinstance(node, exp.Anonymous):
+            elif isinstance(node, exp.Anonymous | WindowTable):
                 calls.add(span_of(node).start)
     kinds: dict[int, Kind] = {}
     for index, token in enumerate(tokens):
@@ -270,9 +257,13 @@ CLAUSES: Final = MappingProxyType(
         "DO": "list",
         "INCASE": "condition",
         "FROM": "list",
+        "JOIN": "join",
+        "INNER": "join",
+        "LEFT": "join",
         "WHERE": "condition",
         "GROUP BY": "list",
         "HAVING": "condition",
+        "QUALIFY": "condition",
         "ORDER BY": "list",
         "LIMIT": "flow",
     }

@@ -93,10 +93,28 @@ GAPS = st.sampled_from(
         *(" /* a */ -- c\n", " /* a */ /* b */ "),
     ]
 )
+CALLS = st.one_of(
+    st.builds("count(distinct {})".format, EXPRESSIONS),
+    st.builds("array_agg({} order by {} desc nulls last, b)".format, EXPRESSIONS, EXPRESSIONS),
+    st.just("count(*)"),
+)
 STATEMENTS = st.one_of(
     st.builds("insert into a select {} as x, {} y, b.c[1] from t{}".format, EXPRESSIONS, EXPRESSIONS, CONDITION),
     st.builds("select * except (a, b) replace ({} as c) from \"a/+\", 'b'{}".format, EXPRESSIONS, CONDITION),
     st.builds("foreach payload.a as i do {} as x, i incase {} from t{}".format, EXPRESSIONS, EXPRESSIONS, CONDITION),
+    st.builds(
+        "select {}, sum(a) filter (where {}) over (partition by {}, b when c) x from t m left join u on {}{}".format,
+        *(CALLS, EXPRESSIONS, EXPRESSIONS, EXPRESSIONS, CONDITION),
+    ),
+    st.builds(
+        "create view v as select a, {} from tumble(t, ts, {}) w group by {}, b having {} qualify c limit 1".format,
+        *(CALLS, EXPRESSIONS, EXPRESSIONS, EXPRESSIONS),
+    ),
+    st.builds(
+        "create source s (a text, b decimal(5, 2) not null, watermark for a as {}) with (topic = '{}', k = [1])".format,
+        *(EXPRESSIONS, st.sampled_from(["a/#", "a/{a}/" * 20])),
+    ),
+    st.just("create table t (a text, b double precision) with (type = 'lookup', key = ['a', 'b'])"),
     st.builds(
         "create rule r with (enabled = true, description = 'x') as insert into a, b select {} from t{}".format,
         EXPRESSIONS,

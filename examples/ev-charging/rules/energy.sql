@@ -26,7 +26,9 @@ SELECT
 FROM TUMBLE(meter, ts, INTERVAL '1 minute')
 GROUP BY station, connector, window_start;
 
-INSERT INTO connector_1m SELECT * FROM connector_1m;
+INSERT INTO connector_1m
+SELECT *
+FROM connector_1m;
 
 -- OCPP's readings, of which each names its transaction.
 CREATE VIEW charging AS
