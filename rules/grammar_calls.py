@@ -42,7 +42,8 @@ class CallGrammar(FormGrammar):
                 raise self._unsupported("DISTINCT *", hint=f"name the column: {name}(DISTINCT x)")
         call = mark(exp.Anonymous(this=name, expressions=self._arguments()), first, self._prev)
         order = self._order() if self._curr.token_type is TokenType.ORDER_BY and call.expressions else None
-        self._expect(TokenType.R_PAREN, "')'" if order else "',' or ')'")
+        star = bool(call.expressions) and isinstance(call.expressions[0], exp.Star)
+        self._expect(TokenType.R_PAREN, "')'" if star else "',' or ')'")
         mark(call, first, self._prev)
         behind = self._behind()
         if not (distinct or order or behind):
@@ -120,7 +121,7 @@ class CallGrammar(FormGrammar):
             found[key] = self._over(word) if key == "over" else self._filter()
         within, group = self._curr, self._next
         if self._is_word(within, "WITHIN") and self._is_word(group, "GROUP"):
-            raise self._unsupported("WITHIN GROUP", hint="percentile_cont(x, 0.5) takes its values as an argument")
+            raise self._unsupported("WITHIN GROUP", hint="its values are an argument: percentile_cont(x, 0.5)")
         return found
 
     def _filter(self) -> exp.Expr:

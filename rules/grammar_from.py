@@ -54,6 +54,10 @@ class FromGrammar(ExpressionGrammar):
         while self._is_word(self._curr, "JOIN", "INNER", "LEFT", *_REFUSED_JOINS):
             joins.append(self._join())
             self._check_count(len(joins))
+        if joins and self._curr.token_type is TokenType.COMMA:
+            raise self._error(
+                "a ',' cannot stand behind a join", self._curr, hint="write JOIN ... ON ... for each source"
+            )
         return joins
 
     def _join(self) -> exp.Join:
