@@ -152,12 +152,12 @@ CODES: Final[Mapping[str, Code]] = MappingProxyType(
             "two relations cannot be joined like this",
             "A lookup table is joined by all columns of its key, two streams by equal columns and by how near their "
             "times are; the help line shows what is missing ([joins](../concepts/joins.md)).",
-            f"{_TWO_STREAMS}INSERT INTO meter_readings SELECT m.id FROM meter AS m JOIN alarm AS a ON a.id = m.id",
+            f"{_TWO_STREAMS}INSERT INTO meter_readings SELECT m.id FROM meter AS m JOIN alarm AS a ON a.id = m.id",  # noqa: S608
         ),
         "ambiguous-column": Code(
             "both sides of a join have a column of this name",
             "Name the side: `m.id`.",
-            f"{_TWO_STREAMS}INSERT INTO meter_readings SELECT id FROM meter AS m JOIN alarm AS a ON a.id = m.id\n"
+            f"{_TWO_STREAMS}INSERT INTO meter_readings SELECT id FROM meter AS m JOIN alarm AS a ON a.id = m.id\n"  # noqa: S608
             "AND a.ts BETWEEN m.ts - INTERVAL '5 seconds' AND m.ts + INTERVAL '5 seconds'",
         ),
         "unused-view": Code(

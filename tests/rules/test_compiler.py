@@ -69,6 +69,7 @@ def test_all_errors_of_all_files_at_once() -> None:
         ("one.sql", 1, "unknown-column"),
         ("one.sql", 1, "syntax"),
         ("three.sql", 2, "duplicate-rule"),
+        ("three.sql", 2, "not-boolean"),
     ]
     assert "two.sql:1" in str(caught.value)
 

@@ -29,7 +29,9 @@ WORDS = st.sampled_from(
     "ILIKE BETWEEN IS NULL CAST TRY_CAST EXTRACT INTERVAL TIMESTAMP AT TIME ZONE DECIMAL HOUR "
     "BIGINT TEXT true div mod payload payload.a topic qos a b upper concat json_decode "
     "'text' '1' \"name\" \"t/#\" 1 0 2.5 -1 ( ) [ ] , . ; + - * / = != < > <= =~ || :: .. [1] [-0] (1) * -- /* */ "
-    "1e9 ? { } : trim( position( ARRAY BOTH EXCEPT REPLACE IS DISTINCT \u00e9 GROUP BY ORDER LIMIT DISTINCT".split()
+    "1e9 ? { } : trim( position( ARRAY BOTH EXCEPT REPLACE IS DISTINCT \u00e9 GROUP BY ORDER LIMIT DISTINCT "
+    "SOURCE TABLE VIEW WATERMARK FOR LEFT JOIN ON HAVING QUALIFY FILTER OVER PARTITION DESC NULLS TUMBLE("
+    " count(".split()
 )
 SOUP = st.lists(WORDS, max_size=30).map(" ".join)
 OPERATORS = st.sampled_from("+ - * / div mod = != < >= =~ || and or like".split())
