@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from decimal import ROUND_HALF_UP, Decimal
 from functools import lru_cache, partial
 from types import MappingProxyType
@@ -31,7 +31,7 @@ _MILLISECOND: Final = 1_000
 LAST_INSTANT: Final = 253_402_300_799_999_999
 """The last microsecond of the year 9999."""
 
-IMPOSSIBLE: Final = MappingProxyType(
+IMPOSSIBLE: Final[Mapping[tuple[Type, Type], str]] = MappingProxyType(
     {
         **{
             (Type.TIMESTAMP, to): "EXTRACT(EPOCH FROM x) gives seconds, CAST(x AS BIGINT) milliseconds"

@@ -55,6 +55,12 @@ CODES: Final[Mapping[str, Code]] = MappingProxyType(
             "The options of a rule are listed in [rules](rules.md).",
             "CREATE RULE meter WITH (enabled = 'yes') AS INSERT INTO meter_readings SELECT * FROM \"cp/+/meter\"",
         ),
+        "missing-option": Code(
+            "a source does not say what it reads, or a lookup table not where its rows come from",
+            "Add the option to WITH (...).",
+            "CREATE SOURCE meter (power DOUBLE) WITH (codec = 'json');\n"
+            "INSERT INTO meter_readings SELECT power FROM meter",
+        ),
         "no-target": Code(
             "a SELECT in a rule file has no INSERT INTO",
             "Write `INSERT INTO <sink>` before it. `headrace eval` runs a query on its own.",

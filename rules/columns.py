@@ -29,11 +29,13 @@ class Columns:
     """What one kind of source offers. ``strict`` makes an unknown name an error instead of a missing value.
 
     ``rows``: ``m`` is a row of a relation, a tuple, and not a Message: it has no payload, publisher or time of receipt.
+    ``objects``: a payload whose fields are read must be a JSON object; elsewhere any other has none, as in EMQX.
     """
 
     specs: Mapping[str, ColumnSpec]
     strict: bool
     rows: bool = False
+    objects: bool = False
 
     def promising_nothing(self) -> Columns:
         """The same columns, any of which may be missing or of another type."""

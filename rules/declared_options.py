@@ -1,43 +1,51 @@
-"""What ``CREATE SOURCE name (...) WITH (...)`` may say: every option with what it takes, in one table.
+"""What ``CREATE SOURCE ... WITH (...)`` and ``CREATE TABLE ... WITH (...)`` may say: every option with what it takes.
 
-A statement with options that are wrong declares nothing, so :class:`SourceOptions` holds only what was said well.
+A statement with options that are wrong declares nothing, so what is read here holds only what was said well. Whether
+options fit one another and the columns is the business of ``declared`` and ``declared_table``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from sqlglot import exp
 
 from rules.diagnostics import Problems, suggestion
-from rules.nodes import CreateSource, span_of
-from rules.options import WrongOption, read_length, read_one_of, read_text
+from rules.joins.options import MAX_ENTRIES, OnFailure
+from rules.nodes import span_of
+from rules.options import WrongOption, read_count, read_length, read_one_of, read_text
 
 CODECS: Final = ("json",)
+UNITS: Final = MappingProxyType({"s": 1_000_000, "ms": 1_000, "us": 1, "ns": 0})
+"""Microseconds of a number in a TIMESTAMP column, 0 for a thousandth of one."""
 HOUR: Final = 3_600_000_000
+_NONE: Final = "none"
 
 
 @dataclass(frozen=True, slots=True)
 class SourceOptions:
     """The options of a source; lengths are microseconds."""
 
-    topics: tuple[exp.Expr, ...] = ()
-    """``topic``: topic filters; ``{name}`` stands for one level and binds a column to it."""
+    topic: tuple[exp.Expr, ...] = ()
     codec: str = "json"
-    """How the payload is decoded."""
     timestamp_unit: str = "ms"
-    """What a number means in a TIMESTAMP column: s, ms, us or ns since the epoch. A text is RFC 3339."""
-    idle_timeout: int | None = None
-    """Without rows for so long the watermark goes on with the clock, so that the last windows close; else it waits."""
-    max_ahead: int = HOUR
-    """Rows whose time is further in the future are refused, so that one wrong clock closes no window."""
+    unnest: str | bool = False
     metadata: tuple[exp.Expr, ...] = ()
-    """Columns that are the message's own (clientid, topic, qos ...) and not fields of the payload."""
+    idle_timeout: int | None = None
+    max_ahead: int | None = HOUR
     description: str = ""
-    """For people."""
+
+
+class Option(NamedTuple):
+    """``usual`` is what holds where it is not said, as the reference page has it; ``text`` says what it is for."""
+
+    read: Callable[[exp.Expr], Any]
+    takes: str
+    usual: str
+    text: str
 
 
 def _texts(value: exp.Expr) -> tuple[exp.Expr, ...]:
@@ -48,42 +56,164 @@ def _texts(value: exp.Expr) -> tuple[exp.Expr, ...]:
     return tuple(items)
 
 
-_READERS: Final[MappingProxyType[str, tuple[str, Callable[[exp.Expr], Any]]]] = MappingProxyType(
+def _some_time(value: exp.Expr) -> int:
+    length = read_length(value)
+    if length < 1:
+        raise WrongOption("is longer than nothing, such as '30 seconds'")
+    return length
+
+
+def _ahead(value: exp.Expr) -> int | None:
+    if isinstance(value, exp.Literal) and value.is_string and value.name == _NONE:
+        return None
+    try:
+        return read_length(value)
+    except WrongOption:
+        raise WrongOption(f"is a length of time, such as '1 hour', or '{_NONE}'") from None
+
+
+def _unnest(value: exp.Expr) -> str | bool:
+    if isinstance(value, exp.Boolean):
+        return bool(value.this)
+    if isinstance(value, exp.Literal) and value.is_string:
+        return value.name
+    raise WrongOption("is the name of a field, or true for a payload that is an array itself")
+
+
+_TEXT: Final = "text"
+_TEXTS: Final = "text or list of texts"
+_LENGTH: Final = "length of time"
+
+SOURCE: Final[Mapping[str, Option]] = MappingProxyType(
     {
-        "topic": ("topics", _texts),
-        "codec": ("codec", read_one_of(CODECS)),
-        "timestamp_unit": ("timestamp_unit", read_one_of(("s", "ms", "us", "ns"))),
-        "idle_timeout": ("idle_timeout", read_length),
-        "max_ahead": ("max_ahead", read_length),
-        "metadata": ("metadata", _texts),
-        "description": ("description", read_text),
+        "topic": Option(
+            _texts,
+            _TEXTS,
+            "",
+            "Topic filters. `{name}` stands for one level, as `+` does, and binds the column of that name to it. "
+            "Must be there.",
+        ),
+        "codec": Option(read_one_of(CODECS), "`'json'`", "`'json'`", "How payloads are decoded."),
+        "timestamp_unit": Option(
+            read_one_of(tuple(UNITS)),
+            "`'s'`, `'ms'`, `'us'`, `'ns'`",
+            "`'ms'`",
+            "What a number means in a `TIMESTAMP` column, since 1970. A text is RFC 3339 whatever this says.",
+        ),
+        "unnest": Option(
+            _unnest,
+            "text or boolean",
+            "`false`",
+            "The field that holds an array of objects, each of which becomes a row; `true`: the payload is that array.",
+        ),
+        "metadata": Option(
+            _texts,
+            _TEXTS,
+            "",
+            "Columns that are the message's own (`clientid`, `username`, `topic`, `qos`, `timestamp`, ... as in a "
+            "query over a topic), and no fields of the payload.",
+        ),
+        "idle_timeout": Option(
+            _some_time,
+            _LENGTH,
+            "wait",
+            "Where no row came for so long, the watermark goes on with the clock, so that the last windows close.",
+        ),
+        "max_ahead": Option(
+            _ahead,
+            f"{_LENGTH} or `'{_NONE}'`",
+            "`'1 hour'`",
+            "Rows whose time is further in the future are refused and counted, so that one wrong clock closes no "
+            f"window too early. `'{_NONE}'`: any time is believed.",
+        ),
+        "description": Option(read_text, _TEXT, "", "For people."),
     }
 )
-OPTIONS: Final = tuple(_READERS)
-assert {name for name, _ in _READERS.values()} == {field.name for field in fields(SourceOptions)}  # noqa: S101
+
+TABLE: Final[Mapping[str, Option]] = MappingProxyType(
+    {
+        "type": Option(read_one_of(("lookup",)), "`'lookup'`", "`'lookup'`", "There is one kind of table."),
+        "key": Option(
+            _texts,
+            _TEXTS,
+            "",
+            "The columns that a join compares: `key = 'id'` or `key = ['site', 'id']`. Must be there.",
+        ),
+        "connection": Option(
+            read_text, _TEXT, "", "`[connections.<name>]` of type `sql` in `headrace.toml`; with `table` or `query`."
+        ),
+        "table": Option(read_text, _TEXT, "", "The table at the connection, `'name'` or `'schema.name'`."),
+        "query": Option(
+            read_text,
+            _TEXT,
+            "",
+            "Instead of `table` a `SELECT` of your own with `IN (:keys)`; it gives the key column too. For a key of "
+            "one column.",
+        ),
+        "file": Option(
+            read_text,
+            _TEXT,
+            "",
+            "Instead of a connection a file: `.csv` with a header, or `.json`, an array of objects. It is read whole, "
+            "and again when it has changed. Relative to the configuration.",
+        ),
+        "ttl": Option(
+            read_length, _LENGTH, "`'5 minutes'`", "How long an answer is used before it is asked for again."
+        ),
+        "negative_ttl": Option(
+            read_length, _LENGTH, "`'1 minute'`", "The same for the answer that there is no such row."
+        ),
+        "max_entries": Option(
+            read_count(MAX_ENTRIES),
+            "number",
+            "100000",
+            "Answers that are kept; the one that was not used for the longest time makes way. Of a file: its rows.",
+        ),
+        "timeout": Option(_some_time, _LENGTH, "`'5 seconds'`", "How long a row waits for its answer."),
+        "on_error": Option(
+            read_one_of([choice.value for choice in OnFailure]),
+            "`'stale'`, `'null'`, `'drop'`",
+            "`'stale'`",
+            "What it gets if none has come by then: the old answer however old, else no match; no match; or it is "
+            "dropped and told of in `system.errors`. It is counted in any case.",
+        ),
+        "max_parked": Option(
+            read_count(MAX_ENTRIES),
+            "number",
+            "10000",
+            "Rows that one join keeps waiting; at this number headrace takes no more messages until there is room.",
+        ),
+        "description": Option(read_text, _TEXT, "", "For people."),
+    }
+)
+OF_FILES: Final = frozenset({"type", "key", "file", "max_entries", "description"})
+"""Those that a table of a file takes."""
 
 
-def read_source_options(tree: CreateSource, problems: Problems) -> SourceOptions:
-    """The options of a CREATE SOURCE; what is wrong with them goes to ``problems``."""
-    found: dict[str, Any] = {}
+class Written(NamedTuple):
+    """The options of one statement: their values, and where each stands."""
+
+    values: dict[str, Any]
+    places: dict[str, exp.Expr]
+
+
+def read_written(tree: exp.Expr, known: Mapping[str, Option], problems: Problems) -> Written:
+    """The options of a statement; what is wrong with one goes to ``problems``, and it counts as not said."""
+    found = Written({}, {})
+    names: Sequence[str] = tuple(known)
     for option in tree.args.get("options") or ():
         name, value = option.this.name, option.args["value"]
-        if name not in _READERS:
-            hint = suggestion(name, OPTIONS) or f"options are {', '.join(OPTIONS[:-1])} and {OPTIONS[-1]}"
+        if name not in known:
+            hint = suggestion(name, names) or f"options are {', '.join(names[:-1])} and {names[-1]}"
             problems.add("unknown-option", f"there is no option {name!r}", span_of(option.this), hint=hint)
             continue
-        target, reader = _READERS[name]
-        if target in found:
+        if name in found.places:
             problems.add("unknown-option", f"the option {name!r} is there twice", span_of(option.this))
             continue
+        found.places[name] = option
         try:
-            found[target] = reader(value)
+            found.values[name] = known[name].read(value)
         except WrongOption as wrong:
-            found[target] = getattr(SourceOptions(), target)
             place = span_of(wrong.place or value)
             problems.add("unknown-option", f"the option {name!r} {wrong}", place, hint=wrong.hint)
-    if "topics" not in found:
-        hint = "WITH (topic = 'cp/{station}/meter'): {station} binds a column to that level"
-        message = "a source reads a topic, and this one names none"
-        problems.add("unknown-option", message, span_of(tree.this), hint=hint)
-    return SourceOptions(**found)
+    return found

@@ -143,7 +143,7 @@ def read_one_of(choices: Sequence[str]) -> Callable[[exp.Expr], str]:
     return read
 
 
-def _count(most: int) -> Callable[[exp.Expr], int]:
+def read_count(most: int) -> Callable[[exp.Expr], int]:
     def read(value: exp.Expr) -> int:
         number = value.name if isinstance(value, exp.Literal) and not value.is_string else ""
         if not (number.isdigit() and 1 <= int(number[:10]) <= most):
@@ -169,13 +169,13 @@ _READERS: Final[MappingProxyType[str, Callable[[exp.Expr], Any]]] = MappingProxy
         "description": read_text,
         "tags": _texts,
         "on_error": read_one_of(get_args(OnError)),
-        "disable_after": _count(MAX_FAILURES),
+        "disable_after": read_count(MAX_FAILURES),
         "emit": read_one_of([emit.value for emit in Emit]),
         "allowed_lateness": read_length,
-        "max_keys": _count(MAX_ROWS),
+        "max_keys": read_count(MAX_ROWS),
         "when_full": read_one_of([choice.value for choice in WhenFull]),
-        "max_values": _count(MAX_ROWS),
-        "max_rows": _count(MAX_ROWS),
+        "max_values": read_count(MAX_ROWS),
+        "max_rows": read_count(MAX_ROWS),
         "carry": read_length,
         "idle_keys": read_length,
         "on_end": read_one_of(["drain", "drop"]),

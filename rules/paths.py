@@ -57,6 +57,14 @@ def document_fields(m: Message) -> dict[str, Any]:
     return as_map(document(m))
 
 
+def object_fields(m: Message) -> dict[str, Any]:
+    """The same for a source whose payloads are objects: EvaluationError where this one is none."""
+    found = opened(document(m))
+    if type(found) is not dict:
+        raise EvaluationError("bad_payload", f"the payload is no JSON object but {shown(found)}")
+    return found
+
+
 def document_of(value: Any) -> Any:
     """A selected payload as a document: a text is decoded, EvaluationError where it is not JSON."""
     if not isinstance(value, _TEXTS):

@@ -60,7 +60,7 @@ _OPERATORS: Final = (
 )
 _PATHS: Final = (
     *("as_list", "cut", "document", "document_fields", "document_of"),
-    *("index", "integer_range", "key", "object_of", "opened", "put"),
+    *("index", "integer_range", "key", "object_fields", "object_of", "opened", "put"),
 )
 _NAMESPACE: Final[Mapping[str, Any]] = MappingProxyType(
     {

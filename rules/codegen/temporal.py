@@ -30,6 +30,10 @@ PYTHON_TYPES: Final = MappingProxyType(
         Type.INTERVAL: "int",
     }
 )
+_EXACT: Final = 2**53
+"""As far as this every integer is a double, and none is too large for one."""
+_FEW: Final = 19
+"""Python refuses to read numbers of thousands of digits."""
 _AS_NUMBER: Final = MappingProxyType({Type.BIGINT: "//", Type.DOUBLE: "/"})
 
 
@@ -110,12 +114,10 @@ class Temporal(Values):
     def _declared(self, expr: Declared) -> str:
         """What has the column's type already costs a look at it."""
         operand = self.variable(expr.operand)
-        null = "NOT NULL" if expr.not_null else ""
         key = ("column", expr.name, expr.type, expr.shape, expr.not_null, expr.unit)
         function = column_caster(expr.name, expr.type, expr.shape, expr.unit, not_null=expr.not_null)
-        call = (
-            f"{self._out.shared_constant(key, function, f'column {expr.name!a} {expr.type.value} {null}')}({operand})"
-        )
+        label = f"column {expr.name!a} {expr.type.value}{' NOT NULL' if expr.not_null else ''}"
+        call = f"{self._out.shared_constant(key, function, label)}({operand})"
         if expr.type is Type.TIMESTAMP:
             if not expr.unit:
                 return call
@@ -125,8 +127,12 @@ class Temporal(Values):
         if kind is None or expr.type in TEMPORAL:
             return call
         if expr.type is Type.DOUBLE:
-            other = f"float({operand}) if type({operand}) is int else {call}"
+            exact = f"type({operand}) is int and -{_EXACT} <= {operand} <= {_EXACT}"
+            other = f"float({operand}) if {exact} else {call}"
             return f"({operand} if type({operand}) is float else {other})"
         if expr.type is Type.BIGINT and isinstance(expr.operand, TopicLevel):
-            return f"(int({operand}) if type({operand}) is str and {operand}.isdecimal() else {call})"
+            digits = (
+                f"type({operand}) is str and len({operand}) < {_FEW} and {operand}.isascii() and {operand}.isdigit()"
+            )
+            return f"(int({operand}) if {digits} else {call})"
         return f"({operand} if type({operand}) is {kind} else {call})"

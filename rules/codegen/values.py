@@ -97,7 +97,8 @@ class Values:
             with out.block(f"if {known} is MISSING:"):
                 out.line(f"{known} = m.document = decode(m.payload)")
             with out.block(f"if type({known}) is not dict:"):
-                out.line(f"{known} = document_fields(m)")
+                opener = "object_fields" if self._facts.query.source.objects else "document_fields"
+                out.line(f"{known} = {opener}(m)")
             out.remember(_FIELDS, known)
             if self._document_keys >= _MANY_FIELDS:
                 out.remember(_GET, out.local(f"{known}.get", "get"))
