@@ -13,11 +13,13 @@ from typing import Final
 from sqlglot import exp
 
 from core.message import Type
+from rules.bind_analytics import CHANGED_COLS
 from rules.bind_joins import JoinBinder
 from rules.diagnostics import suggestion
 from rules.growth import bound
-from rules.nodes import Foreach, Range, SelectAll, span_of
+from rules.nodes import Foreach, Modified, Range, SelectAll, span_of
 from rules.scope import PAYLOAD, Outputs, Scope
+from rules.split_analytics import MAX_ROUNDS, analytics_of, depth
 from rules.tree import (
     UNDEFINED,
     And,
@@ -65,10 +67,44 @@ class Binder(JoinBinder):
                 tested = self._as_condition(window.filter)
             where = tested if where is None else And((where, tested))
         grouping = self._grouping(tree, window, outputs)
-        lets = tuple(self._scope.lets)
-        return Query(self._columns, filters, lets, where, None, outputs.resolve(), self._relation, grouping)
+        qualify = tree.args.get("qualify")
+        asked = None if qualify is None else self._as_condition(qualify.this)
+        query = Query(
+            self._columns,
+            filters,
+            tuple(self._scope.lets),
+            where,
+            None,
+            outputs.resolve(),
+            self._relation,
+            grouping,
+            asked,
+        )
+        self._check_analytics(query, tree)
+        return query
+
+    def _check_analytics(self, query: Query, tree: exp.Select) -> None:
+        """Do the analytic functions of a whole query go with the rest of it?"""
+        calls = analytics_of(query)
+        qualify = tree.args.get("qualify")
+        if qualify is not None and not calls:
+            if not self._problems.found:
+                hint = "WHERE filters rows, HAVING groups"
+                message = "QUALIFY asks for analytic functions, and this query has none"
+                self._problems.add("misplaced-analytic", message, span_of(qualify), hint=hint)
+            return
+        grouping = query.grouping
+        if calls and grouping is not None and (grouping.order or grouping.limit is not None or grouping.rows):
+            what = "the rows of a window" if grouping.rows else "ORDER BY or LIMIT"
+            hint = "compute the window in a view, and read that"
+            message = f"{calls[0].name}() does not go together with {what}"
+            self._problems.add("misplaced-analytic", message, calls[0].span, hint=hint)
+        elif calls and depth(query) > MAX_ROUNDS:
+            hint = "compute a part of them in a view"
+            self._problems.add("too-complex", "analytic functions are nested too deeply", calls[-1].span, hint=hint)
 
     def _foreach(self, tree: Foreach) -> Query:
+        self._no_analytics = "a FOREACH"
         filters = self._read(tree.args["tables"])
         *before, last = tree.expressions
         outputs = Outputs()
@@ -126,6 +162,10 @@ class Binder(JoinBinder):
         if isinstance(tree, exp.Star):
             self._star(outputs)
             return
+        call = tree.this if isinstance(tree, Modified) else tree
+        if isinstance(call, exp.Anonymous) and call.name.lower() == CHANGED_COLS and not self._no_analytics:
+            self._changed_cols(call, tree if isinstance(tree, Modified) else None, outputs)
+            return
         if isinstance(tree, SelectAll):
             self._select_all(tree, outputs)
             return
@@ -162,6 +202,32 @@ class Binder(JoinBinder):
             value = scope.read(name, [], condition=True, typed=self._types.temporal)
             scope.names[name] = hidden if hidden is not None and scope.value(hidden) == value else scope.add(value)
             outputs.named(name, scope.names[name])
+
+    def _changed_cols(self, tree: exp.Expr, modified: Modified | None, outputs: Outputs) -> None:
+        """``changed_cols(prefix, ignore_null, x, y, ...)``: a ``changed_col`` for each, ``*`` for all columns."""
+        self._check(tree)
+        given = tree.expressions
+        if len(given) < 3 or not (isinstance(given[0], exp.Literal) and given[0].is_string):
+            hint = "changed_cols('new_', true, power, energy) gives new_power and new_energy"
+            message = "changed_cols(prefix, ignore_null, x, ...) begins with a text, and has columns"
+            self._problems.add("wrong-arity", message, span_of(tree), hint=hint)
+            return
+        prefix, ignoring, *columns = given
+        values: dict[str, exp.Expr] = {}
+        for column in columns:
+            if isinstance(column, exp.Star):
+                values.update({name: exp.column(name) for name in self._all_names()})
+            elif name := _last_name(column):
+                values[name] = column
+            else:
+                hint = "give it a name in a view, and read that"
+                message = "changed_cols() names its columns by those that it gets, and this has no name"
+                self._problems.add("misplaced-analytic", message, span_of(column), hint=hint)
+        for name, column in values.items():
+            call = exp.Anonymous(this="changed_col", expressions=[ignoring.copy(), column.copy()])
+            call.meta.update(tree.meta)
+            self._scope.write(f"{prefix.name}{name}", (), self._analytic(call, modified))
+            outputs.named(f"{prefix.name}{name}", self._scope.names[f"{prefix.name}{name}"])
 
     def _all_names(self) -> list[str]:
         """The columns that ``*`` stands for."""
@@ -212,6 +278,13 @@ class Binder(JoinBinder):
                 "bad-path", "an index is a whole number", span_of(tree), hint="x[1] is the first element"
             )
         return index
+
+
+def _last_name(tree: exp.Expr) -> str:
+    """The name that a path ends with, empty where it ends with something else."""
+    if isinstance(tree, exp.Dot):
+        tree = tree.expression
+    return tree.name if isinstance(tree, exp.Column | exp.Identifier) else ""
 
 
 def _root(tree: exp.Expr) -> str:

@@ -17,7 +17,8 @@ from sqlglot import exp
 from core.errors import HeadraceError
 from core.message import Type
 from rules.aggregates import AGGREGATES, AggregateCall, OrderBy, check_call
-from rules.bind_typed import TypedBinder
+from rules.analytics import ANALYTICS
+from rules.bind_analytics import CHANGED_COLS, AnalyticBinder
 from rules.codes import AGGREGATES_PAGE
 from rules.diagnostics import suggestion
 from rules.functions import FunctionTable
@@ -27,7 +28,7 @@ from rules.tree import UNDEFINED, Aggregated, Column, Const, Expr, ObjectOf, wal
 _WINDOW: Final = "FROM TUMBLE(source, ts, INTERVAL '1 minute') gives it the rows of a minute"
 
 
-class AggregateBinder(TypedBinder):
+class AggregateBinder(AnalyticBinder):
     """Binds calls of aggregates. ``_grouped``: this query has a window."""
 
     _functions: FunctionTable
@@ -38,21 +39,24 @@ class AggregateBinder(TypedBinder):
     @contextmanager
     def _of_input(self) -> Iterator[None]:
         """Where a query with a window speaks of the window's rows, and not of its result."""
-        scope, before = self._scope, self._condition
+        scope, before, inside = self._scope, self._condition, self._no_analytics
         if not self._grouped:
             yield
             return
+        self._no_analytics = self._no_analytics or "what a window counts"
         names = {name: index for name, index in scope.names.items() if name not in scope.columns}
         self._scope = replace(scope, names=names)
         self._condition = True
         try:
             yield
         finally:
-            self._scope, self._condition = scope, before
+            self._scope, self._condition, self._no_analytics = scope, before, inside
 
     def _over_rows(self, tree: exp.Expr, modified: Modified | None) -> Expr | None:
         """What a call means that is about several rows; None where it is a call of something else."""
         name = tree.name.lower()
+        if (name in ANALYTICS or name == CHANGED_COLS) and tree.name not in self._functions:
+            return self._analytic(tree, modified)
         known = name in AGGREGATES
         if not known or (not self._grouped and name in self._functions):
             return None if modified is None else self._unmodified(tree, modified)
@@ -129,13 +133,6 @@ class AggregateBinder(TypedBinder):
     def _row_object(self) -> Expr:
         """``*``: the row as an object."""
         return ObjectOf(tuple((Const(name, Type.TEXT), Column(name)) for name in self._columns.specs))
-
-    def _as_condition(self, tree: exp.Expr) -> Expr:
-        before, self._condition = self._condition, True
-        try:
-            return self.expression(tree)
-        finally:
-            self._condition = before
 
 
 def has_aggregate(expr: Expr) -> bool:

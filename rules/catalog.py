@@ -15,6 +15,7 @@ from typing import Final
 from sqlglot import exp
 
 from core.message import Schema, Type
+from rules.analytics.plan import LEAD
 from rules.codegen import generate
 from rules.columns import row_columns
 from rules.diagnostics import Problems, Span
@@ -23,6 +24,7 @@ from rules.nodes import CreateSource, CreateTable, CreateView, span_of
 from rules.options import DEFAULT, RuleOptions
 from rules.parts import Part
 from rules.relations import EventColumn, Kind, Relation, broken
+from rules.split_analytics import analytics_of
 from rules.statements import Statement
 from rules.tree import Column, Expr, Query, Ref, WindowEdge
 from rules.types import Types
@@ -129,17 +131,17 @@ class Catalog:
                 definition.problems.add("unused-view", message, span_of(tree.this), hint=hint)
 
 
-def view_relation(name: str, query: Query, time: EventColumn | None) -> Relation:
+def view_relation(name: str, query: Query, time: EventColumn | None, options: RuleOptions = DEFAULT) -> Relation:
     """The relation of a view's rows. ``time`` is that of what it reads: a column that hands it on is the view's."""
     types = Types.of_query(query)
     names = [output for output, _ in query.outputs]
     statics = [types.of(Ref(index)) for _, index in query.outputs]
     kinds = [static.type if static.fixed else Type.ANY for static in statics]
     columns = row_columns(names, kinds, [static.certain for static in statics])
-    return Relation(name, "view", columns, Schema(tuple(names), tuple(kinds)), _time_of(query, time))
+    return Relation(name, "view", columns, Schema(tuple(names), tuple(kinds)), _time_of(query, time, options))
 
 
-def _time_of(query: Query, time: EventColumn | None) -> EventColumn | None:
+def _time_of(query: Query, time: EventColumn | None, options: RuleOptions) -> EventColumn | None:
     grouping = query.grouping
     if grouping is not None:
         timing = grouping.timing
@@ -150,6 +152,8 @@ def _time_of(query: Query, time: EventColumn | None) -> EventColumn | None:
         timing = replace(timing, delay=0)
     elif time is not None:
         handed_on, timing = Column(time.name), time.timing
+        if any(call.name == LEAD for call in analytics_of(query)):
+            timing = replace(timing, delay=timing.delay + options.lead_wait)  # a row may have waited for its follower
     else:
         return None
     for output, index in query.outputs:

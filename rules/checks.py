@@ -10,11 +10,26 @@ from types import MappingProxyType
 from typing import Final
 
 from core.message import Type
+from rules.analytics import ANALYTICS
 from rules.casts import IMPOSSIBLE
 from rules.diagnostics import Problems
 from rules.functions import Parameter
 from rules.operators import parse_number
-from rules.tree import Aggregated, And, Arithmetic, Call, Cast, Compare, Const, Expr, Negate, Or, Query, children
+from rules.tree import (
+    Aggregated,
+    Analytic,
+    And,
+    Arithmetic,
+    Call,
+    Cast,
+    Compare,
+    Const,
+    Expr,
+    Negate,
+    Or,
+    Query,
+    children,
+)
 from rules.types import LABELS, NUMBERS, TEMPORAL, Types
 
 _COMPARE: Final = "compare it with something: = > < IN LIKE IS NULL"
@@ -83,6 +98,8 @@ def _check_operands(expr: Expr, types: Types, problems: Problems) -> None:
                 problems.add("wrong-type", message, expr.span, hint="compare it with a number, or CAST(x AS TEXT)")
     elif isinstance(expr, Aggregated) and expr.filter is not None:
         _check_condition(expr.filter, types, problems)
+    elif isinstance(expr, Analytic):
+        _check_analytic(expr, types, problems)
     elif isinstance(expr, Call):
         _check_call(expr, types, problems)
     elif isinstance(expr, Cast) and not expr.safe:
@@ -90,6 +107,20 @@ def _check_operands(expr: Expr, types: Types, problems: Problems) -> None:
         hint = IMPOSSIBLE.get((source, expr.type))
         if hint is not None and source not in TEMPORAL and expr.type is not Type.INTERVAL:
             problems.add("wrong-type", f"{LABELS[source]} cannot be cast to {expr.type.value}", expr.span, hint=hint)
+
+
+def _check_analytic(expr: Analytic, types: Types, problems: Problems) -> None:
+    if expr.when is not None:
+        _check_condition(expr.when, types, problems)
+    for parameter, argument in zip(ANALYTICS[expr.name].columns, expr.arguments, strict=False):
+        if parameter.condition:
+            _check_condition(argument, types, problems)
+            continue
+        kind = types.declared(argument)
+        if parameter.kind.types and kind not in parameter.kind.types and kind is not Type.ANY:
+            message = f"{parameter.name} of {expr.name}() must be a {parameter.kind.label}, not {LABELS[kind]}"
+            hint = _INSTEAD_OF_NUMBERS.get(kind, "")
+            problems.add("wrong-type", message, argument.span, label=LABELS[kind], hint=hint)
 
 
 def _check_number(expr: Expr, operator: str, wanted: frozenset[Type], types: Types, problems: Problems) -> None:

@@ -148,6 +148,13 @@ CODES: Final[Mapping[str, Code]] = MappingProxyType(
             'INSERT INTO meter_readings SELECT max(avg(payload.power)) AS power FROM "cp/+/meter" '
             "GROUP BY TUMBLINGWINDOW(ss, 60)",
         ),
+        "misplaced-analytic": Code(
+            "an analytic function, or QUALIFY, stands where there is none",
+            "Analytic functions stand in the list of a SELECT, in WHERE and in QUALIFY "
+            "([analytic functions](analytic-functions.md)). For everything else compute them in a view, and read that.",
+            'INSERT INTO meter_readings SELECT max(lag(payload.power)) AS power FROM "cp/+/meter" '
+            "GROUP BY TUMBLINGWINDOW(ss, 60)",
+        ),
         "circular-view": Code(
             "a view reads itself, by way of others or directly",
             "Take one of the references out: a view is computed from what comes before it.",

@@ -24,6 +24,7 @@ from rules.nodes import Foreach, span_of
 from rules.options import RuleOptions
 from rules.parts import compile_part
 from rules.scope import PAYLOAD
+from rules.split_analytics import analytics_of
 from rules.statements import parse
 
 _NAME = "eval"
@@ -117,11 +118,13 @@ def _compile(sql: str, names: tuple[str, ...], functions: FunctionTable) -> Comp
     source: Columns = given_columns(names)
     try:
         query = Binder(source, functions, problems).query(tree)
-        if query.grouping is not None:
-            hint = "headrace test runs rules over many messages and moves the time"
-            problems.add(
-                "unsupported", "eval gives one message, and a window takes many", query.grouping.span, hint=hint
-            )
+        several = [query.grouping, *analytics_of(query)]
+        for found in several:
+            if found is not None:
+                what = "a window takes" if found is query.grouping else "an analytic function looks at"
+                hint = "headrace test runs rules over many messages and moves the time"
+                problems.add("unsupported", f"eval gives one message, and {what} many", found.span, hint=hint)
+                break
         _raise(problems)
         part = compile_part(_NAME, ("",), query, problems)
         assert part is not None  # noqa: S101  only windows can be wrong now

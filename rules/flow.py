@@ -17,6 +17,8 @@ from core.clock import SECOND
 from core.instants import rfc3339
 from core.message import MISSING, Batch, Message, Row, Type
 from core.metrics import Metrics
+from rules.analytics import AnalyticOperator
+from rules.analytics import build as build_analytics
 from rules.compiler import CompiledRule
 from rules.functions.ordering import term_order
 from rules.limits import Limits
@@ -24,17 +26,16 @@ from rules.loaded import Hooks, LoadedRule, RuleFailure, Timer
 from rules.operators import EvaluationError
 from rules.parts import Step
 from rules.split import Result
-from rules.windows import Rejected, build
+from rules.windows import EventTime, Rejected, WindowOperator, WindowPlan, build
 from rules.windows.clock import BEGINNING
-from rules.windows.plan import EventTime
 
 _TELLS_LATE: Final = frozenset({"late", "ahead", "no_time"})
 """What is wrong with a row's time goes to ``system.late_rows``."""
 _COUNTED: Final = frozenset({"between_windows"})
 """What is meant to be dropped is counted."""
 _REASONS: Final = {
-    "bad_argument": "an aggregate cannot take it",
-    "keys_full": "the window has max_keys groups",
+    ("window_error", "keys_full"): "the window has max_keys groups",
+    ("analytic_error", "keys_full"): "there are max_keys partitions",
 }
 
 
@@ -51,11 +52,21 @@ class Stage:
     """An operator, and what waits behind it to be sorted. ``hops`` are the most of the rows since the last result."""
 
     def __init__(self, step: Step, run: Callable[..., int | None]) -> None:
-        self.plan = step.plan
-        self.operator = build(step.plan)
+        plan = step.plan
+        self.plan = plan
         self.run = run
         self.hops = 0
-        self.event_time = isinstance(step.plan.timing, EventTime)
+        self.operator: WindowOperator | AnalyticOperator
+        self.timed: WindowOperator | None = None
+        """The operator, where it counts in event time."""
+        self.keeps_time = False
+        """Do rows come out as they come in, so that what is known of the time of others holds behind it?"""
+        if isinstance(plan, WindowPlan):
+            self.operator = window = build(plan)
+            self.timed = window if isinstance(plan.timing, EventTime) else None
+        else:
+            self.operator = build_analytics(plan)
+            self.keeps_time = not plan.looks_ahead
 
 
 class Reader(Protocol):
@@ -154,11 +165,13 @@ class LoadedFlow(LoadedRule):
             operator, now = stage.operator, self._turn.now
             stage.hops = max(stage.hops, hops)
             found = operator.process(rows, now) if rows else []
-            if high != BEGINNING and stage.event_time:
-                found += operator.observe(high, now)
+            if high != BEGINNING and stage.timed is not None:
+                found += stage.timed.observe(high, now)
             rows = self._result(stage, found)
-            hops, high = self._leave(stage, rows, hops), BEGINNING
-            if not rows:
+            hops = self._leave(stage, rows, hops)
+            if not stage.keeps_time:
+                high = BEGINNING
+            if not rows and high == BEGINNING:
                 return
         self._deliver(rows, hops, high, batches)
 
@@ -171,7 +184,7 @@ class LoadedFlow(LoadedRule):
         """What the program behind an operator makes of its rows; the rows that the operator refused are told."""
         rejected = stage.operator.take_rejected()
         if rejected:
-            self._tell(rejected)
+            self._tell(stage, rejected)
         rows: list[Row] = []
         if found:
             failures = self._failures
@@ -227,35 +240,38 @@ class LoadedFlow(LoadedRule):
         """Rows that operators could not use, by rule and reason."""
         return (((self.name, reason), count) for reason, count in self._refused.items())
 
-    def _tell(self, rejected: Sequence[Rejected]) -> None:
+    def _tell(self, stage: Stage, rejected: Sequence[Rejected]) -> None:
+        columns = self.rule.parts[0].programs[self.stages.index(stage)].columns
         for row in rejected:
             reason = row.reason
             self._refused[reason] = self._refused.get(reason, 0) + 1
             if reason in _COUNTED:
                 continue
-            subject = row.row[-1]
+            subject = self._subject(row.row[-1], columns)
             if reason in _TELLS_LATE:
                 if self._hooks.on_late is not None:
-                    self._hooks.on_late(self.name, self._subject(subject), reason)
+                    self._hooks.on_late(self.name, subject, reason)
             elif self._reports is not None:
-                text = row.error or _REASONS.get(reason, reason)
-                self._reports(self.name, self._subject(subject), RuleFailure("window_error", reason, text))
+                kind = "window_error" if isinstance(stage.plan, WindowPlan) else "analytic_error"
+                text = row.error or _REASONS.get((kind, reason), reason)
+                self._reports(self.name, subject, RuleFailure(kind, reason, text))
 
     def _fail(self, message: Any, error: Exception) -> None:
-        super()._fail(self._subject(message, error) if type(message) is tuple else message, error)
+        if type(message) is tuple:
+            message = self._subject(message, self._program_of(error).columns)
+        super()._fail(message, error)
 
-    def _subject(self, item: Any, error: Exception | None = None) -> Message:
-        """A row as a message without a topic, for those who are told of it."""
+    def _subject(self, item: Any, columns: Sequence[tuple[str, Type]]) -> Message:
+        """A row of these columns as a message without a topic, for those who are told of it."""
         if type(item) is not tuple:
             found: Message = item
             return found
-        program = self._program_of(error) if error is not None else self.rule.parts[0].programs[0]
-        columns = {
+        told = {
             name: rfc3339(value) if kind is Type.TIMESTAMP and type(value) is int else value
-            for (name, kind), value in zip(program.columns, item, strict=True)
+            for (name, kind), value in zip(columns, item, strict=True)
             if value is not MISSING
         }
-        return Message("", b"", received_ns=self._turn.now, columns=columns)
+        return Message("", b"", received_ns=self._turn.now, columns=told)
 
     def _settle(self, message: Message) -> EvaluationError | None:
         return super()._settle(message) if message.topic else None

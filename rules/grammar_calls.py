@@ -81,6 +81,10 @@ class CallGrammar(FormGrammar):
             return [mark(exp.Star(), token, token)]
         items = [self._condition()]
         while self._match(TokenType.COMMA):
+            token = self._curr
+            if token.token_type is TokenType.STAR and self._next.token_type is TokenType.R_PAREN:
+                self._advance()
+                return [*items, mark(exp.Star(), token, token)]
             items.append(self._condition())
             self._check_count(len(items))
         return items

@@ -13,6 +13,7 @@ from typing import Any, Final, Literal, NamedTuple, get_args
 
 from sqlglot import exp
 
+from rules.analytics import AnalyticLimits
 from rules.diagnostics import Problems, suggestion
 from rules.functions.base import Refusal
 from rules.functions.intervals import interval_text, parse_fixed
@@ -22,7 +23,7 @@ from rules.windows.plan import Emit, Limits, WhenFull
 OnError = Literal["report", "ignore", "disable"]
 MAX_FAILURES: Final = 1_000_000
 MAX_ROWS: Final = 100_000_000
-_LENGTHS: Final = frozenset({"allowed_lateness", "carry", "idle_keys"})
+_LENGTHS: Final = frozenset({"allowed_lateness", "carry", "idle_keys", "state_ttl", "lead_wait"})
 
 
 class WindowOptions(NamedTuple):
@@ -54,7 +55,7 @@ class RuleOptions:
     allowed_lateness: int = 0
     """How long after its end a window takes late rows, and gives corrected results; microseconds."""
     max_keys: int = Limits().max_keys
-    """Groups of one window."""
+    """Groups of one window, and partitions of analytic functions."""
     when_full: str = WhenFull.DROP_NEW.value
     """At ``max_keys``: ``drop_new`` rejects rows of new groups, ``drop_oldest`` gives up the oldest groups."""
     max_values: int = Limits().max_values
@@ -66,6 +67,11 @@ class RuleOptions:
     the key's next window; microseconds."""
     idle_keys: int = Limits().idle_keys or 0
     """After how long without rows a COUNT or STATE window of a group is given up; microseconds, 0: never."""
+    state_ttl: int = AnalyticLimits().state_ttl
+    """Analytic functions forget a partition that has had no row for so long; microseconds."""
+    lead_wait: int = AnalyticLimits().wait
+    """How long a row waits for the one that ``lead`` asks for; microseconds."""
+
     on_end: Literal["drain", "drop"] = "drain"
     """What open windows do when their query ends, because a reload has changed or removed it or the service stops
     without a ``data_dir``: give what they hold (``drain``) or nothing (``drop``)."""
@@ -77,6 +83,13 @@ class RuleOptions:
             self.max_keys, WhenFull(self.when_full), self.max_values, self.max_rows, self.carry, self.idle_keys or None
         )
         return WindowOptions(Emit(self.emit), self.allowed_lateness, limits)
+
+    @property
+    def analytics(self) -> AnalyticLimits:
+        """Those that are about the query's analytic functions."""
+        return AnalyticLimits(
+            self.max_keys, WhenFull(self.when_full), self.state_ttl, self.lead_wait, max_rows=self.max_rows
+        )
 
     def changed(self) -> str:
         """Those that a WITH must have changed, as it would write them; empty where there are none."""
@@ -163,6 +176,13 @@ def read_length(value: exp.Expr) -> int:
     raise WrongOption("is a length of time, such as '30 seconds'")
 
 
+def _positive_length(value: exp.Expr) -> int:
+    length = read_length(value)
+    if not length:
+        raise WrongOption("is a length of time, and longer than nothing")
+    return length
+
+
 _READERS: Final[MappingProxyType[str, Callable[[exp.Expr], Any]]] = MappingProxyType(
     {
         "enabled": _boolean,
@@ -176,6 +196,8 @@ _READERS: Final[MappingProxyType[str, Callable[[exp.Expr], Any]]] = MappingProxy
         "when_full": read_one_of([choice.value for choice in WhenFull]),
         "max_values": read_count(MAX_ROWS),
         "max_rows": read_count(MAX_ROWS),
+        "state_ttl": _positive_length,
+        "lead_wait": _positive_length,
         "carry": read_length,
         "idle_keys": read_length,
         "on_end": read_one_of(["drain", "drop"]),

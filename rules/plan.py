@@ -13,6 +13,7 @@ from core.message import Schema
 from rules.columns import SYSTEM_NAMES
 from rules.functions.intervals import interval_text
 from rules.sources import source_name
+from rules.split_analytics import analytics_of, asks_analytics
 from rules.tree import Aggregated, Column, Document, Expr, Grouping, Key, Query, Ref, walk
 from rules.types import Types
 from rules.unparse import Unparser
@@ -86,6 +87,18 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True)
+class Analyse:
+    """Analytic functions over the rows."""
+
+    calls: tuple[str, ...]
+
+    def lines(self) -> Iterator[str]:
+        yield "analytic functions"
+        for call in self.calls:
+            yield f"  {call}"
+
+
+@dataclass(frozen=True, slots=True)
 class Order:
     """The rows of a window in the order of ``keys``, the first ``limit`` of them."""
 
@@ -112,7 +125,7 @@ class Project:
             yield f"  {name.ljust(widths[0])}  {kind.ljust(widths[1])}  {expression}"
 
 
-Step = Project | Order | Group | Unnest | Filter | Scan | Read
+Step = Project | Order | Analyse | Group | Unnest | Filter | Scan | Read
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,9 +160,14 @@ def plan(rule: str, targets: tuple[str, ...], query: Query) -> Plan:
     if unnest is not None:
         condition = None if unnest.condition is None else text.of(unnest.condition)
         steps.append(Unnest(text.of(unnest.array), condition))
+    late = query.where is not None and asks_analytics(query, query.where)
+    steps += [Filter(text.of(test)) for test in (query.qualify, query.where if late else None) if test is not None]
+    calls = analytics_of(query)
+    if calls:
+        steps.append(Analyse(tuple(map(text.of, calls))))
     if query.grouping is not None:
         steps += _grouped(query, query.grouping, text)
-    if query.where is not None:
+    if query.where is not None and not late:
         steps.append(Filter(text.of(query.where)))
     steps.append(_scan(query))
     return Plan(rule, targets, Schema(names, kinds), tuple(steps))

@@ -380,7 +380,7 @@ def _connect(flows: Sequence[LoadedFlow], joins: Sequence[LoadedJoin]) -> None:
         [part] = flow.rule.parts
         if part.relation:
             named[part.relation].readers.append(flow)
-        if part.relation and any(stage.event_time for stage in flow.stages):
+        if part.relation and any(stage.timed is not None for stage in flow.stages):
             _tell_time(part.relation, named, filtered=part.filters_rows)
 
 
@@ -393,7 +393,7 @@ def _tell_time(name: str, named: Mapping[str, LoadedFlow | LoadedJoin], *, filte
             _tell_time(upstream.rule.join.left.relation, named, filtered=True)
         return
     [part] = upstream.rule.parts
-    if part.steps:
+    if not all(stage.keeps_time for stage in upstream.stages):
         return
     if part.relation:
         _tell_time(part.relation, named, filtered=filtered or part.filters_rows)

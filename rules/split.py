@@ -107,7 +107,7 @@ class _Split:
             timing = replace(timing, allowed_lateness=self._options.allowed_lateness)
         where = None if query.where is None else self._inlined(query.where)
         outputs = tuple((f"value {number}", number) for number in range(len(lets)))
-        before = replace(query, lets=tuple(lets), where=where, outputs=outputs, grouping=None)
+        before = replace(query, lets=tuple(lets), where=where, outputs=outputs, grouping=None, qualify=None)
         text = Unparser(before)
         plan = WindowPlan(
             window=window,
@@ -129,8 +129,7 @@ class _Split:
         return Windowed(before, plan, behind, result)
 
     def _asked(self) -> Sequence[Expr]:
-        having = self._grouping.having
-        return () if having is None else (having,)
+        return [test for test in (self._grouping.having, self._query.qualify) if test is not None]
 
     def _inlined(self, expr: Expr) -> Expr:
         """The expression with the values that it names put in their place."""
@@ -163,11 +162,12 @@ class _Split:
         query, grouping = self._query, self._grouping
         lets = [self._of_group(value) for value in query.lets]
         having = None if grouping.having is None else self._of_group(grouping.having)
+        qualify = None if query.qualify is None else self._of_group(query.qualify)
         outputs = list(query.outputs)
         for number, sort in enumerate((*grouping.order, *_by_window(grouping)), 1):
             lets.append(self._of_group(sort.value))
             outputs.append((f"sort {number}", len(lets) - 1))
-        return Query(columns, (), tuple(lets), having, None, tuple(outputs), "the window")
+        return Query(columns, (), tuple(lets), having, None, tuple(outputs), "the window", qualify=qualify)
 
     def _of_group(self, expr: Expr) -> Expr:
         """The expression over the window's rows: groups and aggregates become columns, names stay names."""

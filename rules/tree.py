@@ -143,6 +143,20 @@ class Aggregated(Expr):
 
 
 @dataclass(frozen=True, slots=True)
+class Analytic(Expr):
+    """A call of an analytic function ``OVER (PARTITION BY partition WHEN when)``. ``rules.split_analytics`` takes it
+    out before code is made. ``certain``: the result is never null."""
+
+    name: str
+    arguments: tuple[Expr, ...]
+    constants: tuple[Any, ...]
+    partition: tuple[Expr, ...]
+    when: Expr | None
+    result: Type
+    certain: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Item(Expr):
     """The present element of FOREACH."""
 
@@ -417,7 +431,7 @@ class Query:
 
     The values ``lets`` are computed in order; ``where`` follows those of the message (all of them, without FOREACH).
     ``outputs`` are pairs of a column name and the number of its value. With a ``grouping`` they are those of a group,
-    and ``where`` is asked of the rows.
+    and ``where`` is asked of the rows. ``qualify`` is asked once analytic functions have their results.
     """
 
     source: Columns
@@ -428,12 +442,13 @@ class Query:
     outputs: tuple[tuple[str, int], ...]
     relation: str = ""
     grouping: Grouping | None = None
+    qualify: Expr | None = None
 
     @property
     def conditions(self) -> tuple[Expr, ...]:
         """Whatever has to be true."""
         found = [self.where, self.unnest.condition if self.unnest else None]
-        found.append(self.grouping.having if self.grouping else None)
+        found += [self.grouping.having if self.grouping else None, self.qualify]
         return tuple(condition for condition in found if condition is not None)
 
 

@@ -16,6 +16,7 @@ from rules.columns import ColumnSpec
 from rules.functions.instants import WHOLE_FIELDS
 from rules.tree import (
     Aggregated,
+    Analytic,
     And,
     Arithmetic,
     Call,
@@ -237,6 +238,10 @@ def _aggregated(_types: Types, expr: Aggregated) -> Static:
     return Static(expr.result, certain=expr.name == "count", declared=expr.result is not Type.ANY)
 
 
+def _analytic(_types: Types, expr: Analytic) -> Static:
+    return Static(expr.result, certain=expr.certain, declared=expr.result is not Type.ANY)
+
+
 def _always(static: Static) -> Callable[[Types, Any], Static]:
     return lambda _types, _expr: static
 
@@ -260,6 +265,7 @@ _RULES: Final[dict[type[Expr], Callable[[Types, Any], Static]]] = {
     Received: _always(Static(Type.TIMESTAMP, certain=True)),
     WindowEdge: _always(Static(Type.TIMESTAMP, certain=True)),
     Aggregated: _aggregated,
+    Analytic: _analytic,
     TopicLevel: _always(Static(Type.TEXT, certain=False, declared=True)),
     Declared: lambda _types, expr: Static(expr.type, certain=expr.not_null, declared=True),
     Whole: _always(ANYTHING),

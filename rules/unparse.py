@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from itertools import islice
 from typing import Any, Final
 
 from core.message import MISSING, Type
+from rules.analytics import ANALYTICS
 from rules.functions.instants import zoned_text
 from rules.functions.intervals import interval_text
 from rules.tree import (
     Aggregated,
+    Analytic,
     And,
     Append,
     Arithmetic,
@@ -144,6 +147,28 @@ class Unparser:
         nulls = "" if nulls_first is descending else f" NULLS {'FIRST' if nulls_first else 'LAST'}"
         return f"{self.of(value)}{' DESC' if descending else ''}{nulls}"
 
+    def _analytic(self, expr: Analytic) -> str:
+        arguments, constants = map(self.of, expr.arguments), iter(expr.constants)
+        items: list[str] = []
+        written = 0  # what stands behind it is as it is without being written
+        for parameter in ANALYTICS[expr.name].parameters:
+            if parameter.constant is not None:
+                value = next(constants)
+                items.append(self.of(Const(value, Type.ANY)))
+                if value == parameter.default:
+                    continue
+            elif parameter.repeated:
+                items += arguments
+            else:
+                taken = list(islice(arguments, 1))
+                if not taken:
+                    continue
+                items += taken
+            written = len(items)
+        over = [f"PARTITION BY {self._list(expr.partition)}"] if expr.partition else []
+        over += [] if expr.when is None else [f"WHEN {self.of(expr.when)}"]
+        return f"{expr.name}({', '.join(items[:written])})" + (f" OVER ({' '.join(over)})" if over else "")
+
     def _like(self, expr: Like) -> str:
         text = self._binary("ILIKE" if expr.ignore_case else "LIKE", expr.operand, expr.pattern)
         return text if expr.escape == "\\" else f"{text} ESCAPE '{expr.escape}'"
@@ -215,6 +240,7 @@ _TEXT: Final[dict[type[Expr], Callable[[Unparser, Any], str]]] = {
     KeyOf: lambda text, expr: f"({text._list(expr.items)})",
     WindowEdge: lambda _, expr: "window_end" if expr.end else "window_start",
     Aggregated: Unparser._aggregated,
+    Analytic: Unparser._analytic,
     Extract: Unparser._extract,
     Shift: Unparser._shift,
     Call: lambda text, expr: f"{expr.name}({text._list(expr.arguments)})",

@@ -37,7 +37,7 @@ from rules.nodes import (
 
 ALLOWED: Final = MappingProxyType(
     {
-        exp.Select: {"expressions", FROM_ARG, "joins", "where", "group", "having", "order", "limit"},
+        exp.Select: {"expressions", FROM_ARG, "joins", "where", "group", "having", "qualify", "order", "limit"},
         Foreach: {"expressions", "do", "incase", "tables", "where"},
         exp.From: {"this"},
         exp.Join: {"this", "on", "side"},

@@ -4,9 +4,10 @@ For the compiler of queries
 ---------------------------
 
 An :class:`AnalyticPlan` says everything; :func:`build` makes the operator that runs it. An input row is a flat tuple
-whose columns the plan names by their *places*; the output row is the input row with one result behind it per call, in
-order. A partition's place holds a key, made as those of ``rules.windows`` are: the value itself, a tuple of several,
-values of type ANY, ARRAY and OBJECT through ``boxed``.
+whose columns the plan names by their *places*; the output row is the first ``kept`` of them with one result behind
+them per call, in order. A partition's place holds a key, made as those of ``rules.windows`` are: the value itself, a
+tuple of several, values of type ANY, ARRAY and OBJECT through ``boxed``. What stands behind the columns is carried as
+far as a rejected row, which is handed back whole.
 
 WHERE is the business of the query before, QUALIFY of the query behind.
 

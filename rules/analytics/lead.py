@@ -37,7 +37,7 @@ class _Entry(NamedTuple):
 
 
 class Leads:
-    """The rows of one operator that wait. ``row`` is an input row with results, null for those of lead."""
+    """The rows of one operator that wait: all columns with the results behind them, null for those of lead."""
 
     def __init__(self, plan: AnalyticPlan) -> None:
         width = len(plan.columns)
@@ -46,6 +46,8 @@ class Leads:
             _Call(result, call.arguments[0], call.constants[0], call.arguments[1] if len(call.arguments) > 1 else None)
             for result, call in calls
         ]
+        self._width = width
+        self._kept = width if plan.kept is None else plan.kept
         self._partition = calls[0][1].partition
         self._farthest = max(call.offset for call in self._calls)
         self._wait = plan.limits.wait * 1_000
@@ -102,7 +104,7 @@ class Leads:
                 row[call.result] = queue[call.offset].row[call.value]
             elif call.default is not None:
                 row[call.result] = row[call.default]
-        emitted.append(tuple(row))
+        emitted.append((*row[: self._kept], *row[self._width :]))
         queue.popleft()
         del self._order[entry.number]
         if not queue:

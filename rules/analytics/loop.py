@@ -103,8 +103,11 @@ class Loops:
                     out.line("continue")
             out.line(f"s{number}[0] = now")
         self._write_steps(out)
+        # A row that waits needs all columns until it leaves; what stands behind them never does.
+        columns = len(self._plan.columns)
+        kept = columns if self._plan.looks_ahead or self._plan.kept is None else self._plan.kept
         results = (f"r{number}" if call.name != LEAD else "None" for number, call in enumerate(self._plan.calls))
-        out.line(f"emit(row + ({', '.join(results)},))")
+        out.line(f"emit(row[:{kept}] + ({', '.join(results)},))")
 
     def _write_checks(self, out: Emitter, item: _Call) -> None:
         given = zip(item.call.arguments, item.function.columns, item.types, strict=False)

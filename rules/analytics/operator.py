@@ -15,7 +15,7 @@ from rules.aggregates import Tally
 from rules.analytics.lead import Leads
 from rules.analytics.loop import Loops
 from rules.analytics.partitions import Partitions
-from rules.analytics.plan import LEAD, AnalyticPlan
+from rules.analytics.plan import AnalyticPlan
 from rules.operators import explained
 from rules.windows import state
 from rules.windows.operator import Rejected
@@ -78,7 +78,7 @@ class AnalyticOperator:
             else:
                 self._partitions.append(Partitions(plan.limits, new))
                 self._keyed.append(self._partitions[-1])
-        self._leads = Leads(plan) if any(call.name == LEAD for call in plan.calls) else None
+        self._leads = Leads(plan) if plan.looks_ahead else None
         self.counters = AnalyticCounters(self._partitions, self._leads, tally)
         self._rejected: list[Rejected] = []
         self._ended = False

@@ -47,18 +47,22 @@ class AnalyticLimits:
 @dataclass(frozen=True, slots=True)
 class AnalyticPlan:
     """``columns`` are the types of the input row's values: a type that is not ANY is that of every value that is
-    neither null nor missing. ``identity`` stands for the text of the query before: a snapshot of another is refused."""
+    neither null nor missing. The first ``kept`` of them (None: all) are in the output row. ``identity`` stands for the
+    text of the query before: a snapshot of another is refused."""
 
     calls: tuple[AnalyticCall, ...]
     columns: tuple[Type, ...]
     limits: AnalyticLimits = AnalyticLimits()
     identity: str = ""
+    kept: int | None = None
     functions: AnalyticTable = field(default_factory=lambda: ANALYTICS, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         for name in ("max_keys", "state_ttl", "wait", "max_rows"):
             if getattr(self.limits, name) < 1:
                 raise PlanError(f"{name} must be greater than zero")
+        if self.kept is not None and not 0 <= self.kept <= len(self.columns):
+            raise PlanError(f"there are {len(self.columns)} columns, {self.kept} of them cannot be kept")
         for call in self.calls:
             check_call(call, self.functions)
             for place in (*call.arguments, call.partition, call.when):
@@ -72,6 +76,11 @@ class AnalyticPlan:
         if any(call.constants[0] > self.limits.max_rows for call in leads):
             raise PlanError(f"lead() looks ahead by more rows than max_rows ({self.limits.max_rows}) lets wait")
 
+    @property
+    def looks_ahead(self) -> bool:
+        """Do rows wait for those behind them?"""
+        return any(call.name == LEAD for call in self.calls)
+
     def result_types(self) -> tuple[Type, ...]:
         """The types of the results, in the order of the calls."""
         return tuple(
@@ -82,7 +91,7 @@ class AnalyticPlan:
     @property
     def fingerprint(self) -> str:
         """The same for plans whose states have the same meaning; limits may differ."""
-        parts = ("analytics", self.calls, self.columns, self.identity)
+        parts = ("analytics", self.calls, self.columns, self.kept, self.identity)
         return hashlib.blake2b(repr(parts).encode(), digest_size=16).hexdigest()
 
 

@@ -111,8 +111,9 @@ class Program:
         return found
 
 
-def generate(name: str, query: Query, part: int = 1) -> Program:
-    """The program of a bound query without errors, or of one of several parts of it.
+def generate(name: str, query: Query, part: int = 1, stage: str = "") -> Program:
+    """The program of a bound query without errors, or of one of several parts of it; ``stage`` names one of several
+    programs of a part.
 
     RecursionError, MemoryError or SyntaxError where Python cannot take it: the query is too complex.
     """
@@ -130,10 +131,10 @@ def generate(name: str, query: Query, part: int = 1) -> Program:
                 out.line("fail(m, error)")
         if query.unnest is not None:
             out.line("return passed")
-    header = [f"# {name!a}"]
+    place = (f", {stage}" if stage else "") + (f", part {part}" if part != 1 else "")
+    header = [f"# {name!a}{place}"]
     header += [f"# {key} = {label}" for key, label in out.labels.items()]
     source = "\n".join([*header, *out.lines, ""])
-    place = "" if part == 1 else f", part {part}"
     filename = f"<rule {ascii(name)[1:-1]}{place}>"  # Python takes no NUL and no half of a character here
     code = compile(source, filename, "exec", dont_inherit=True)
     linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)

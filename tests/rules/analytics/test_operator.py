@@ -190,6 +190,18 @@ def test_waiting_rows_come_out_in_pieces() -> None:
     assert sizes == [100, 100, 50]
 
 
+@pytest.mark.parametrize("call", [LAG, LEAD])
+def test_only_columns_that_are_kept_come_out_and_a_rejected_row_is_told_whole(call: AnalyticCall) -> None:
+    calls = (call, AnalyticCall("acc_sum", (2,), (), 0))
+    operator = build(AnalyticPlan(calls, (Type.ANY,) * 3, kept=1))
+    message = object()
+    found = operator.process([("a", 1, 5, message), ("a", 2, "x", message), ("a", 3, 6, message)], 0)
+    assert operator.take_rejected()[0].row == ("a", 2, "x", message)
+    operator.snapshot()  # the message is not in it
+    found += operator.finish(0)
+    assert found == ([("a", None, 5), ("a", 1, 11)] if call is LAG else [("a", 3, 5), ("a", None, 11)])
+
+
 # Snapshots
 
 
