@@ -39,6 +39,7 @@ from headrace.settings import (
     SourceChoice,
 )
 from rules.aggregates.reference import aggregates_page
+from rules.analytics.reference import analytics_page
 from rules.codes_page import codes_page
 from rules.columns import MESSAGE_COLUMNS
 from sinks.settings import DeliverySettings
@@ -317,6 +318,7 @@ PAGES: Final[dict[str, Callable[[], str]]] = {
     "events.md": events_page,
     "cli.md": cli_page,
     "aggregate-functions.md": lambda: aggregates_page(_MADE),
+    "analytic-functions.md": lambda: analytics_page(_MADE),
     "rule-tests.md": tests_page,
     "diagnostics.md": lambda: codes_page(_MADE),
 }

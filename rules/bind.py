@@ -13,7 +13,7 @@ from typing import Final
 from sqlglot import exp
 
 from core.message import Type
-from rules.bind_analytics import CHANGED_COLS
+from rules.bind_analytics import CHANGED_COLS, FOREACH
 from rules.bind_joins import JoinBinder
 from rules.diagnostics import suggestion
 from rules.growth import bound
@@ -54,6 +54,7 @@ class Binder(JoinBinder):
         return query
 
     def _select(self, tree: exp.Select) -> Query:
+        before = len(self._problems.found)
         items = self._items(tree)
         filters = self._read(items)
         self._join_all(tree)
@@ -80,15 +81,16 @@ class Binder(JoinBinder):
             grouping,
             asked,
         )
-        self._check_analytics(query, tree)
+        self._check_analytics(query, tree, before)
         return query
 
-    def _check_analytics(self, query: Query, tree: exp.Select) -> None:
-        """Do the analytic functions of a whole query go with the rest of it?"""
+    def _check_analytics(self, query: Query, tree: exp.Select, before: int) -> None:
+        """Do the analytic functions of a whole query go with the rest of it? ``before``: how many problems there were
+        before it."""
         calls = analytics_of(query)
         qualify = tree.args.get("qualify")
         if qualify is not None and not calls:
-            if not self._problems.found:
+            if len(self._problems.found) == before:
                 hint = "WHERE filters rows, HAVING groups"
                 message = "QUALIFY asks for analytic functions, and this query has none"
                 self._problems.add("misplaced-analytic", message, span_of(qualify), hint=hint)
@@ -104,7 +106,7 @@ class Binder(JoinBinder):
             self._problems.add("too-complex", "analytic functions are nested too deeply", calls[-1].span, hint=hint)
 
     def _foreach(self, tree: Foreach) -> Query:
-        self._no_analytics = "a FOREACH"
+        self._no_analytics = FOREACH
         filters = self._read(tree.args["tables"])
         *before, last = tree.expressions
         outputs = Outputs()

@@ -19,7 +19,7 @@ from core.message import Type
 from rules.aggregates import AGGREGATES, AggregateCall, OrderBy, check_call
 from rules.analytics import ANALYTICS
 from rules.bind_analytics import CHANGED_COLS, AnalyticBinder
-from rules.codes import AGGREGATES_PAGE
+from rules.codes import AGGREGATES_PAGE, ANALYTICS_PAGE
 from rules.diagnostics import suggestion
 from rules.functions import FunctionTable
 from rules.nodes import Modified, span_of
@@ -62,7 +62,10 @@ class AggregateBinder(AnalyticBinder):
             return None if modified is None else self._unmodified(tree, modified)
         if not self._grouped:
             message = f"{name}() is of several rows, and this query has no window"
-            self._problems.add("no-window", message, span_of(tree), hint=_WINDOW)
+            over = modified is not None and modified.args.get("over")
+            runs = f"acc_{name}(x) OVER (...) gives it of all rows so far"
+            hint = runs if over and f"acc_{name}" in ANALYTICS else _WINDOW
+            self._problems.add("no-window", message, span_of(tree), hint=hint)
             return UNDEFINED
         if self._inside:
             hint = f"compute one of them in a view, and the other over that: CREATE VIEW v AS SELECT {name}(...) ..."
@@ -81,6 +84,9 @@ class AggregateBinder(AnalyticBinder):
         hint = suggestion(tree.name, AGGREGATES) or f"aggregates are listed in {AGGREGATES_PAGE}"
         word = {"order": "ORDER BY"}.get(what, what.upper())
         message = f"{word} is for aggregates, and {tree.name}() is none"
+        if what == "over":
+            message = f"OVER is for analytic functions, and {tree.name}() is none"
+            hint = suggestion(tree.name, ANALYTICS) or f"they are listed in {ANALYTICS_PAGE}"
         self._problems.add("unsupported", message, span_of(tree), hint=hint)
         return UNDEFINED
 

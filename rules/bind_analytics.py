@@ -18,7 +18,8 @@ from rules.nodes import Modified, Over, span_of
 from rules.tree import UNDEFINED, Analytic, Const, Expr
 
 CHANGED_COLS: Final = "changed_cols"
-_WAY_OUT: Final = "compute it in a view, and read that: CREATE VIEW v AS SELECT ..., {call} AS x FROM ..."
+FOREACH: Final = "a FOREACH"
+"""One of the places where none may stand."""
 
 
 class AnalyticBinder(TypedBinder):
@@ -55,7 +56,10 @@ class AnalyticBinder(TypedBinder):
         return call
 
     def _misplaced(self, message: str, tree: exp.Expr) -> None:
-        hint = _WAY_OUT.format(call=f"{tree.name}(...)")
+        call = f"{tree.name}(...)"
+        hint = f"compute it in a view, and read that: CREATE VIEW v AS SELECT {call} AS x, ..."
+        if self._no_analytics == FOREACH:
+            hint = f"make a view of the elements, CREATE VIEW v AS FOREACH ..., and write {call} over that"
         self._problems.add("misplaced-analytic", message, span_of(tree), hint=hint)
 
     def _call_of(

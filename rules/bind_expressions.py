@@ -22,6 +22,7 @@ from core.errors import HeadraceError
 from core.message import Type
 from rules import nodes
 from rules.aggregates import AGGREGATES
+from rules.analytics import ANALYTICS
 from rules.bind_aggregates import AggregateBinder
 from rules.bind_forms import FORMS, FormBinder
 from rules.bind_message import MESSAGE_FUNCTIONS, MessageBinder
@@ -354,7 +355,7 @@ class ExpressionBinder(FormBinder, MessageBinder, AggregateBinder):
             self._problems.add("unknown-function", str(error), span_of(tree))
             return None
         if function is None and name not in _OPERATOR_FUNCTIONS:
-            known = [*self._functions.names(), *FORMS, *MESSAGE_FUNCTIONS, *AGGREGATES]
+            known = [*self._functions.names(), *FORMS, *MESSAGE_FUNCTIONS, *AGGREGATES, *ANALYTICS]
             hint = ABSENT.get(name) or suggestion(name, known)
             hint = hint or f"they are listed in {FUNCTIONS_PAGE}"
             message = f"there is no function {name!r}"

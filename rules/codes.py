@@ -14,6 +14,7 @@ PAGE: Final = "docs/reference/diagnostics.md"
 """Where the codes are explained, from the root of the project."""
 FUNCTIONS_PAGE: Final = "docs/reference/functions.md"
 AGGREGATES_PAGE: Final = "docs/reference/aggregate-functions.md"
+ANALYTICS_PAGE: Final = "docs/reference/analytic-functions.md"
 
 
 class Code(NamedTuple):

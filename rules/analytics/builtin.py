@@ -6,7 +6,7 @@ Null and missing are one thing here: what is stored is null. MISSING in a slot m
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -182,121 +182,128 @@ def _accumulated(name: str, doc: str, results: tuple[Any, ...], begun: tuple[Any
 
 _AMONG: Final = (Parameter("needed", constant=rows_back, default=1), Parameter("among", constant=rows_back, default=1))
 
-ANALYTICS: Final = AnalyticTable(
-    (
-        AnalyticFunction(
-            "lag",
-            "The value of `x` in the row before, or `offset` rows before; until there are so many `default`, or null. "
-            "Rows where `x` is null do not count; with `ignore_null` false they do.",
-            _lag,
-            same_type,
-            (
-                _X,
-                Parameter("offset", constant=rows_back, default=1),
-                _DEFAULT,
-                Parameter("ignore_null", constant=boolean, default=True),
-            ),
-            (
-                Example("lag(x)", ((1,), (None,), (3,), (4,)), (None, 1, 1, 3)),
-                Example("lag(x, 2, 0)", ((1,), (2,), (3,)), (0, 0, 1)),
-                Example("lag(x, 1, 0, false)", ((1,), (None,), (3,)), (0, 1, None)),
-            ),
+_OTHER_ROWS: Final = (
+    AnalyticFunction(
+        "lag",
+        "The value of `x` in the row before, or `offset` rows before; until there are so many `default`, or null. "
+        "Rows where `x` is null do not count; with `ignore_null` false they do.",
+        _lag,
+        same_type,
+        (
+            _X,
+            Parameter("offset", constant=rows_back, default=1),
+            _DEFAULT,
+            Parameter("ignore_null", constant=boolean, default=True),
         ),
-        AnalyticFunction(
-            "lead",
-            "The value of `x` in the row after, or `offset` rows after. A row waits for it; where it does not come in "
-            "time (`lead_wait` of the rule), the row has `default`, or null.",
-            None,
-            same_type,
-            (_X, Parameter("offset", constant=rows_back, default=1), _DEFAULT),
-            (Example("lead(x, 1, 0)", ((1,), (2,), (3,)), (2, 3, 0)),),
-        ),
-        AnalyticFunction(
-            "latest",
-            "The last value of `x` that was not null, this row's included; until there is one `default`, or null.",
-            _latest,
-            same_type,
-            (_X, _DEFAULT),
-            (Example("latest(x, 0)", ((None,), (1,), (None,), (3,)), (0, 1, 1, 3)),),
-        ),
-        AnalyticFunction(
-            "had_changed",
-            "Is one of the values another than in the row before? The first one is. With `ignore_null` true a null is "
-            "no value: it changes nothing and is not remembered.",
-            _had_changed,
-            Type.BOOLEAN,
-            (_IGNORE_NULL, Parameter("x", repeated=True)),
-            (
-                Example("had_changed(true, x)", ((1,), (1,), (None,), (1,), (2,)), (True, False, False, False, True)),
-                Example("had_changed(false, x, y)", ((1, 1), (1, None), (1, None)), (True, True, False)),
-            ),
-            MappingProxyType({"distinct": distinct}),
-            certain=True,
-        ),
-        AnalyticFunction(
-            "changed_col",
-            "`x` where `had_changed(ignore_null, x)`, else null. `changed_cols(prefix, ignore_null, x, y, ...)` in the "
-            "list of a SELECT gives one such column for each, named `prefix` and the value's name; `*` stands for all.",
-            _changed_col,
-            first_type,
-            (_IGNORE_NULL, _X),
-            (Example("changed_col(true, x)", ((1,), (1,), (None,), (2,)), (1, None, None, 2)),),
-            MappingProxyType({"distinct": distinct}),
-        ),
-        AnalyticFunction(
-            "row_number",
-            "How many rows there were so far, this one included.",
-            _row_number,
-            Type.BIGINT,
-            (),
-            (Example("row_number()", ((5,), (5,)), (1, 2)),),
-            certain=True,
+        (
+            Example("lag(x)", ((1,), (None,), (3,), (4,)), (None, 1, 1, 3)),
+            Example("lag(x, 2, 0)", ((1,), (2,), (3,)), (0, 0, 1)),
+            Example("lag(x, 1, 0, false)", ((1,), (None,), (3,)), (0, 1, None)),
         ),
     ),
-    (
-        _accumulated("count", "How many values there were (`acc_count(*)`: how many rows)", (1, 1, 2), (0, 1, 2, 3, 0)),
-        _accumulated("sum", "The sum of the values", (1, 1, 4), (None, 2, 3, 2, None)),
-        _accumulated("avg", "The mean of the values", (1.0, 1.0, 2.0), (None, 2.0, 1.5, 2 / 3, None)),
-        _accumulated("min", "The least value", (1, 1, 1), (None, 2, 1, -1, None)),
-        _accumulated("max", "The greatest value", (1, 1, 3), (None, 2, 2, 2, None)),
+    AnalyticFunction(
+        "lead",
+        "The value of `x` in the row after, or `offset` rows after. A row waits for it; where it does not come in "
+        "time (`lead_wait` of the rule), the row has `default`, or null.",
+        None,
+        same_type,
+        (_X, Parameter("offset", constant=rows_back, default=1), _DEFAULT),
+        (Example("lead(x, 1, 0)", ((1,), (2,), (3,)), (2, 3, 0)),),
     ),
-    (
-        AnalyticFunction(
-            "consecutive",
-            "For how many rows, this one included, the condition has held without a break; 0 where it does not hold.",
-            _consecutive,
-            Type.BIGINT,
-            (Parameter("condition", condition=True),),
-            (Example("consecutive(x > 1)", ((2,), (3,), (1,), (2,)), (1, 2, 0, 1)),),
-            certain=True,
-        ),
-        AnalyticFunction(
-            "count_last",
-            "For how many of the last `rows` rows, this one included, the condition held.",
-            _count_last,
-            Type.BIGINT,
-            (Parameter("condition", condition=True), Parameter("rows", constant=rows_back)),
-            (Example("count_last(x > 1, 3)", ((2,), (1,), (3,), (1,), (1,)), (1, 1, 2, 1, 1)),),
-            certain=True,
-        ),
-        AnalyticFunction(
-            "hysteresis",
-            "An alarm's state: it becomes true where `raise` holds, false where `clear` does, and stays as it is "
-            "between them. `needed` of the last `among` rows must have held for it to be raised; they count anew after "
-            "it was cleared. Where both conditions hold it is not raised.",
-            _hysteresis,
-            Type.BOOLEAN,
-            (Parameter("raise", condition=True), Parameter("clear", condition=True), *_AMONG),
-            (
-                Example("hysteresis(x > 80, x < 75)", ((81,), (78,), (74,), (78,)), (True, True, False, False)),
-                Example(
-                    "hysteresis(x > 80, x < 75, 2, 3)",
-                    ((81,), (70,), (82,), (76,), (74,), (81,)),
-                    (False, False, True, True, False, False),
-                ),
-            ),
-            certain=True,
-            counts=(2, 4),
-        ),
+    AnalyticFunction(
+        "latest",
+        "The last value of `x` that was not null, this row's included; until there is one `default`, or null.",
+        _latest,
+        same_type,
+        (_X, _DEFAULT),
+        (Example("latest(x, 0)", ((None,), (1,), (None,), (3,)), (0, 1, 1, 3)),),
     ),
 )
+_CHANGES: Final = (
+    AnalyticFunction(
+        "had_changed",
+        "Is one of the values another than in the row before? The first one is. With `ignore_null` true a null is "
+        "no value: it changes nothing and is not remembered.",
+        _had_changed,
+        Type.BOOLEAN,
+        (_IGNORE_NULL, Parameter("x", repeated=True)),
+        (
+            Example("had_changed(true, x)", ((1,), (1,), (None,), (1,), (2,)), (True, False, False, False, True)),
+            Example("had_changed(false, x, y)", ((1, 1), (1, None), (1, None)), (True, True, False)),
+        ),
+        MappingProxyType({"distinct": distinct}),
+        certain=True,
+    ),
+    AnalyticFunction(
+        "changed_col",
+        "`x` where `had_changed(ignore_null, x)`, else null. `changed_cols(prefix, ignore_null, x, y, ...)` in the "
+        "list of a SELECT gives one such column for each, named `prefix` and the value's name; `*` stands for all.",
+        _changed_col,
+        first_type,
+        (_IGNORE_NULL, _X),
+        (Example("changed_col(true, x)", ((1,), (1,), (None,), (2,)), (1, None, None, 2)),),
+        MappingProxyType({"distinct": distinct}),
+    ),
+)
+_SO_FAR: Final = (
+    AnalyticFunction(
+        "row_number",
+        "How many rows there were so far, this one included.",
+        _row_number,
+        Type.BIGINT,
+        (),
+        (Example("row_number()", ((5,), (5,)), (1, 2)),),
+        certain=True,
+    ),
+    _accumulated("count", "How many values there were (`acc_count(*)`: how many rows)", (1, 1, 2), (0, 1, 2, 3, 0)),
+    _accumulated("sum", "The sum of the values", (1, 1, 4), (None, 2, 3, 2, None)),
+    _accumulated("avg", "The mean of the values", (1.0, 1.0, 2.0), (None, 2.0, 1.5, 2 / 3, None)),
+    _accumulated("min", "The least value", (1, 1, 1), (None, 2, 1, -1, None)),
+    _accumulated("max", "The greatest value", (1, 1, 3), (None, 2, 2, 2, None)),
+)
+_ALARMS: Final = (
+    AnalyticFunction(
+        "consecutive",
+        "For how many rows, this one included, the condition has held without a break; 0 where it does not hold.",
+        _consecutive,
+        Type.BIGINT,
+        (Parameter("condition", condition=True),),
+        (Example("consecutive(x > 1)", ((2,), (3,), (1,), (2,)), (1, 2, 0, 1)),),
+        certain=True,
+    ),
+    AnalyticFunction(
+        "count_last",
+        "For how many of the last `rows` rows, this one included, the condition held.",
+        _count_last,
+        Type.BIGINT,
+        (Parameter("condition", condition=True), Parameter("rows", constant=rows_back)),
+        (Example("count_last(x > 1, 3)", ((2,), (1,), (3,), (1,), (1,)), (1, 1, 2, 1, 1)),),
+        certain=True,
+    ),
+    AnalyticFunction(
+        "hysteresis",
+        "An alarm's state: it becomes true where `raise` holds, false where `clear` does, and stays as it is "
+        "between them. `needed` of the last `among` rows must have held for it to be raised; they count anew after "
+        "it was cleared. Where both conditions hold it is not raised.",
+        _hysteresis,
+        Type.BOOLEAN,
+        (Parameter("raise", condition=True), Parameter("clear", condition=True), *_AMONG),
+        (
+            Example("hysteresis(x > 80, x < 75)", ((81,), (78,), (74,), (78,)), (True, True, False, False)),
+            Example(
+                "hysteresis(x > 80, x < 75, 2, 3)",
+                ((81,), (70,), (82,), (76,), (74,), (81,)),
+                (False, False, True, True, False, False),
+            ),
+        ),
+        certain=True,
+        counts=(2, 4),
+    ),
+)
+
+GROUPS: Final[Mapping[str, tuple[AnalyticFunction, ...]]] = MappingProxyType(
+    {"Values of other rows": _OTHER_ROWS, "Changes": _CHANGES, "All rows so far": _SO_FAR, "Alarms": _ALARMS}
+)
+"""By the titles of the reference."""
+
+ANALYTICS: Final = AnalyticTable(*GROUPS.values())

@@ -415,7 +415,7 @@ def test_what_only_one_branch_needs_is_not_decoded() -> None:
         ("INSERT INTO a SELECT 1 FROM t", "bind", "unsupported"),
         ("SELECT 1 AS x FROM t LIMIT 1", "bind", "no-window"),
         ("SELECT qos FROM t GROUP BY qos", "bind", "no-window"),
-        ("SELECT qos FROM t QUALIFY qos", "bind", "unsupported"),
+        ("SELECT qos FROM t QUALIFY qos", "bind", "misplaced-analytic"),
         ("SELECT 1 AS x FROM 'a+'", "bind", "bad-topic-filter"),
     ],
 )

@@ -335,7 +335,8 @@ def test_a_reload_goes_on_where_the_functions_are_the_same_and_begins_anew_where
             "the same PARTITION BY",
         ),
         ("SELECT " + "lag(" * 9 + "qos" + ")" * 9 + ' FROM "t"', "too-complex", "nested too deeply"),
-        ('SELECT lagg(qos) FROM "t"', "unknown-function", "lag"),
+        ('SELECT lagg(qos) FROM "t"', "unknown-function", "did you mean 'lag'?"),
+        ('SELECT sum(qos) OVER (PARTITION BY topic) FROM "t"', "no-window", "acc_sum(x) OVER"),
     ],
 )
 def test_errors_say_the_way_out(query: str, code: str, words: str) -> None:
