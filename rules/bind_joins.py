@@ -91,7 +91,9 @@ class JoinBinder(WindowBinder):
         self._scope = Scope(self._scope.lets, columns.specs, rows=True)
         self._aliases = {**self._aliases, alias: renamed}
         before = len(self._problems.found)
+        self._no_analytics, inside = "ON", self._no_analytics
         condition = self._as_condition(join.args["on"])
+        self._no_analytics = inside
         query = Query(columns, (), (), condition, None, (), left)
         if len(self._problems.found) == before:
             check(query, self._problems)

@@ -311,6 +311,12 @@ def test_a_reload_goes_on_where_the_functions_are_the_same_and_begins_anew_where
             "misplaced-analytic",
             "ORDER BY",
         ),
+        (
+            "SELECT v.x FROM v JOIN w ON v.x = lag(w.x); CREATE VIEW v AS SELECT qos AS x FROM 't'; "
+            "CREATE VIEW w AS SELECT qos AS x FROM 't'".replace("'t'", '"t"'),
+            "misplaced-analytic",
+            "in ON",
+        ),
         ('FOREACH payload.a DO lag(item) FROM "t"', "misplaced-analytic", "FOREACH"),
         ('SELECT qos FROM "t" QUALIFY qos > 1', "misplaced-analytic", "WHERE filters rows"),
         ("SELECT 1 + changed_cols('', true, qos) FROM \"t\"", "misplaced-analytic", "stands alone"),
