@@ -39,13 +39,20 @@ class AnalyticBinder(TypedBinder):
         given = tree.expressions
         if function.star and len(given) == 1 and isinstance(given[0], exp.Star):
             given = []
+        if len(given) > 1 and isinstance(given[-1], exp.Star) and function.parameters[-1].repeated:
+            if not self._columns.rows:
+                message = f"{name}(..., *) has no meaning without declared columns"
+                self._problems.add("wrong-arity", message, span_of(tree), hint="name the columns, or read a view")
+                return UNDEFINED
+            given = [*given[:-1], *map(exp.column, self._columns.specs)]
         try:
             parameters = list(function.given(len(given)))
         except CallError as error:
             self._problems.add("wrong-arity", str(error), span_of(tree), hint=function.doc.partition(". ")[0])
             return UNDEFINED
+        before = len(self._problems.found)
         call = self._call_of(function, list(zip(parameters, map(self.expression, given), strict=True)), modified)
-        if call is None:
+        if call is None or len(self._problems.found) > before:
             return UNDEFINED
         places = tuple(range(len(call.arguments)))
         try:

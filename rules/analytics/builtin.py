@@ -223,7 +223,7 @@ _CHANGES: Final = (
     AnalyticFunction(
         "had_changed",
         "Is one of the values another than in the row before? The first one is. With `ignore_null` true a null is "
-        "no value: it changes nothing and is not remembered.",
+        "no value: it changes nothing and is not remembered. `*` stands for all columns of a view or declared source.",
         _had_changed,
         Type.BOOLEAN,
         (_IGNORE_NULL, Parameter("x", repeated=True)),

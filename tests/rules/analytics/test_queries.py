@@ -208,6 +208,15 @@ def test_changed_cols_gives_a_column_for_each_and_star_for_all() -> None:
     ]
 
 
+def test_had_changed_of_all_columns() -> None:
+    service = Service(
+        'CREATE VIEW v AS SELECT payload.a AS a, payload.b AS b FROM "cp/#";'
+        "INSERT INTO o SELECT * FROM v QUALIFY had_changed(true, *)"
+    )
+    sent = [{"a": 1, "b": 2}, {"a": 1, "b": 2}, {"a": 1, "b": 3}]
+    assert service.send(*sent) == [sent[0], sent[2]]
+
+
 def test_lead_waits_and_the_wait_ends() -> None:
     service = Service(
         "CREATE RULE r WITH (lead_wait = '10 seconds') AS "
@@ -322,6 +331,8 @@ def test_a_reload_goes_on_where_the_functions_are_the_same_and_begins_anew_where
         ("SELECT 1 + changed_cols('', true, qos) FROM \"t\"", "misplaced-analytic", "stands alone"),
         ("SELECT changed_cols('', true, qos + 1) FROM \"t\"", "misplaced-analytic", "no name"),
         ('SELECT changed_cols(true, qos) FROM "t"', "wrong-arity", "begins with a text"),
+        ('SELECT had_changed(true, *) FROM "t"', "wrong-arity", "without declared columns"),
+        ('SELECT lag(qos, *) FROM "t"', "unsupported", "STAR"),
         ('SELECT lag() FROM "t"', "wrong-arity", "lag(x[, offset"),
         ('SELECT acc_sum(qos, true) FROM "t"', "wrong-arity", "begin, reset"),
         ('SELECT lag(qos, 0) FROM "t"', "wrong-type", "from 1 to 1000"),
