@@ -16,7 +16,7 @@ from types import ModuleType
 import pytest
 
 from core.events import BY_NAME
-from core.message import Message, Publisher
+from core.message import SYSTEM_LATE_ROWS, Message, Publisher
 from core.metrics import Metrics
 from headrace import config as configuration
 from headrace.cli import main
@@ -25,8 +25,12 @@ from rules.runtime import Engine
 
 EXAMPLE = Path(__file__).resolve().parent.parent / "examples" / "ev-charging"
 STARTED = 1_764_000_000.0
+LATE = b'{"power": 0, "energy": 0, "temperature": 31, "ts": 1763990000000}'
 CONNECTED, DISCONNECTED = BY_NAME["$events/client/connected"], BY_NAME["$events/client/disconnected"]
-TABLES = {"meter_readings", "station_status", "station_presence", "transactions", "alarms"}
+TABLES = {
+    *("meter_readings", "station_status", "station_presence", "transactions", "alarms"),
+    *("connector_1m", "transaction_energy"),
+}
 
 
 def load(name: str) -> ModuleType:
@@ -82,7 +86,13 @@ def test_messages_become_rows():
     config = configuration.load(EXAMPLE / "headrace.toml")
     metrics = Metrics()
     failures: list[bytes] = []
-    engine = Engine(metrics, on_error=lambda _rule, message, _error: failures.append(message.payload))
+    late: list[Message] = []
+
+    def on_late(rule: str, message: Message, reason: str) -> None:
+        columns = {"rule": rule, "reason": reason, "row": message.columns}
+        late.append(Message(SYSTEM_LATE_ROWS, b"", columns=columns))
+
+    engine = Engine(metrics, on_error=lambda _rule, message, _error: failures.append(message.payload), on_late=on_late)
     engine.load(compile_config(config))
     messages = [
         Message(one.topic, one.payload, one.qos, one.retain, publisher=Publisher(one.station, username="stations"))
@@ -93,8 +103,14 @@ def test_messages_become_rows():
         for event, more in ((CONNECTED, {}), (DISCONNECTED, {"reason": "tcp_closed"}))
         for name in ("stations", "operator")
     ]
+    messages.append(Message("cp/CP-0001/1/meter", LATE))
+    now = int((STARTED + 30) * 1e9)
+    batches = engine.process(messages, now)
+    while (due := engine.next_deadline) is not None:
+        now = max(now, due)
+        batches += engine.advance(now)
     rows: Counter[str] = Counter()
-    for batch in engine.process(messages, int(STARTED * 1e9)):
+    for batch in [*batches, *engine.process(late, now)]:
         rows[batch.target] += len(batch.rows)
         assert not [row for row in batch.rows if None in row]
     assert set(rows) == set(config.sinks)
