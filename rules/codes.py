@@ -58,7 +58,7 @@ CODES: Final[Mapping[str, Code]] = MappingProxyType(
         ),
         "missing-option": Code(
             "a source does not say what it reads, or a lookup table not where its rows come from",
-            "Add the option to WITH (...).",
+            "The help line shows what is missing.",
             "CREATE SOURCE meter (power DOUBLE) WITH (codec = 'json');\n"
             "INSERT INTO meter_readings SELECT power FROM meter",
         ),

@@ -21,10 +21,11 @@ from rules.catalog import KINDS, Catalog, Definition, view_relation
 from rules.checks import check
 from rules.columns import MESSAGE_COLUMNS
 from rules.declared import declare_source
+from rules.declared_table import declare_table
 from rules.diagnostics import Diagnostic, Problems, Source, Span, suggestion
 from rules.functions import FunctionTable, hostless_functions
 from rules.joins.bound import CompiledJoin, CompiledTable
-from rules.nodes import MORE_SINKS_ARG, CreateSource, CreateView, Foreach, SelectAll, span_of
+from rules.nodes import MORE_SINKS_ARG, CreateSource, CreateTable, CreateView, Foreach, SelectAll, span_of
 from rules.options import VIEW_OPTIONS, RuleOptions, read_options
 from rules.parts import Part, compile_part
 from rules.relations import EventColumn, Relation
@@ -184,9 +185,7 @@ class _Compiler:
             elif isinstance(tree, CreateSource):
                 relation = self._source(definition, tree)
             else:
-                kind = definition.kind.upper()
-                problems.add("unsupported", f"CREATE {kind} is not supported", span_of(tree.this))
-                relation = None
+                relation = self._table(tree, problems)
         except (RecursionError, MemoryError, SyntaxError):
             problems.add("too-complex", "this statement is too complex", definition.statement.span)
             relation = None
@@ -212,6 +211,16 @@ class _Compiler:
         specs = declared.columns.specs
         schema = Schema(tuple(specs), tuple(spec.type for spec in specs.values()))
         return Relation(declared.name, "source", declared.columns, schema, declared.time)
+
+    @staticmethod
+    def _table(tree: exp.Expr, problems: Problems) -> Relation | None:
+        assert isinstance(tree, CreateTable)  # noqa: S101  KINDS has nothing else
+        declared = declare_table(tree, problems)
+        if declared is None:
+            return None
+        specs = declared.columns.specs
+        schema = Schema(tuple(specs), tuple(spec.type for spec in specs.values()))
+        return Relation(declared.name, "table", declared.columns, schema, lookup=declared.options)
 
     def _statement(self, statement: Statement, stem: str, problems: Problems) -> None:
         tree = statement.tree
