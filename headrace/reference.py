@@ -42,6 +42,7 @@ from rules.aggregates.reference import aggregates_page
 from rules.analytics.reference import analytics_page
 from rules.codes_page import codes_page
 from rules.columns import MESSAGE_COLUMNS
+from rules.declared_page import source_page, table_page
 from sinks.settings import DeliverySettings
 
 FOLDER: Final = Path(__file__).resolve().parent.parent / "docs" / "reference"
@@ -320,6 +321,8 @@ PAGES: Final[dict[str, Callable[[], str]]] = {
     "aggregate-functions.md": lambda: aggregates_page(_MADE),
     "analytic-functions.md": lambda: analytics_page(_MADE),
     "rule-tests.md": tests_page,
+    "create-source.md": lambda: source_page(_MADE),
+    "create-table.md": lambda: table_page(_MADE),
     "diagnostics.md": lambda: codes_page(_MADE),
 }
 

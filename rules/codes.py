@@ -53,12 +53,12 @@ CODES: Final[Mapping[str, Code]] = MappingProxyType(
         ),
         "unknown-option": Code(
             "WITH (...) has an option that does not exist or a value of the wrong kind",
-            "The options of a rule are listed in [rules](rules.md).",
+            "The options are listed: [rules](rules.md), [sources](create-source.md), [tables](create-table.md).",
             "CREATE RULE meter WITH (enabled = 'yes') AS INSERT INTO meter_readings SELECT * FROM \"cp/+/meter\"",
         ),
         "missing-option": Code(
             "a source does not say what it reads, or a lookup table not where its rows come from",
-            "The help line shows what is missing.",
+            "The help line shows what is missing; all options: [sources](create-source.md), [tables](create-table.md).",
             "CREATE SOURCE meter (power DOUBLE) WITH (codec = 'json');\n"
             "INSERT INTO meter_readings SELECT power FROM meter",
         ),

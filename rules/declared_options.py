@@ -75,7 +75,7 @@ def _ahead(value: exp.Expr) -> int | None:
 def _unnest(value: exp.Expr) -> str | bool:
     if isinstance(value, exp.Boolean):
         return bool(value.this)
-    if isinstance(value, exp.Literal) and value.is_string:
+    if isinstance(value, exp.Literal) and value.is_string and value.name:
         return value.name
     raise WrongOption("is the name of a field, or true for a payload that is an array itself")
 

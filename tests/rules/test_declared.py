@@ -290,6 +290,19 @@ def test_columns_of_the_message() -> None:
     ]
 
 
+def test_the_time_of_arrival_may_be_the_event_time() -> None:
+    columns = "timestamp TIMESTAMP NOT NULL, WATERMARK FOR timestamp AS timestamp"
+    bench = Bench(columns, "topic = 't/#', metadata = 'timestamp'")
+    assert bench.send({}, received_ns=1_700_000_000_123_456_789) == [(1_700_000_000_123_000,)]
+
+
+def test_a_view_gives_nested_fields_names_and_types() -> None:
+    source = "CREATE SOURCE s (data OBJECT) WITH (topic = 't');"
+    view = "CREATE VIEW v AS SELECT *, CAST(data.power AS DOUBLE) AS power FROM s;"
+    assert "wrong-type" in first_error(f"{source}{view}INSERT INTO out SELECT 1 AS n FROM v WHERE power > 'a'")
+    assert compiled(f"{source}{view}INSERT INTO out SELECT power FROM v").rules
+
+
 # The watermark
 
 
@@ -400,6 +413,7 @@ def test_every_option_has_its_field() -> None:
         ("topic = 't', idle_timeout = '0s'", "the option 'idle_timeout' is longer than nothing", ""),
         ("topic = 't', idle_timeout = '30s'", "idle_timeout is about the watermark", "WATERMARK FOR"),
         ("topic = 't', max_ahead = '30s'", "max_ahead is about the watermark", "WATERMARK FOR"),
+        ("topic = 't', unnest = ''", "the option 'unnest' is the name of a field", ""),
         ("topic = 't', metadata = 'clientd'", "messages have no column 'clientd'", "did you mean"),
         ("topic = 't', metadata = 'clientid'", "'clientid' is not among the columns", "clientid TEXT"),
         ("topic = '{x}', metadata = 'x'", "messages have no column 'x'", ""),
