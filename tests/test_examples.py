@@ -19,13 +19,15 @@ from core.events import BY_NAME
 from core.message import SYSTEM_LATE_ROWS, Message, Publisher
 from core.metrics import Metrics
 from headrace import config as configuration
+from headrace import lookup_files
 from headrace.cli import main
+from headrace.lookup_rows import table_sources
 from headrace.service import compile_config
 from rules.runtime import Engine
 
 EXAMPLE = Path(__file__).resolve().parent.parent / "examples" / "ev-charging"
 STARTED = 1_764_000_000.0
-LATE = b'{"power": 0, "energy": 0, "temperature": 31, "ts": 1763990000000}'
+LATE = b'{"power": 0, "energy": 0, "connector": 1, "temperature": 31, "ts": 1763990000000}'
 CONNECTED, DISCONNECTED = BY_NAME["$events/client/connected"], BY_NAME["$events/client/disconnected"]
 TABLES = {
     *("meter_readings", "station_status", "station_presence", "transactions", "alarms"),
@@ -93,7 +95,10 @@ def test_messages_become_rows():
         late.append(Message(SYSTEM_LATE_ROWS, b"", columns=columns))
 
     engine = Engine(metrics, on_error=lambda _rule, message, _error: failures.append(message.payload), on_late=on_late)
-    engine.load(compile_config(config))
+    rules = compile_config(config)
+    engine.load(rules)
+    [stations] = table_sources(rules)
+    engine.lookup_tables["stations"].replace(lookup_files.read(EXAMPLE / "stations.csv", stations).rows)
     messages = [
         Message(one.topic, one.payload, one.qos, one.retain, publisher=Publisher(one.station, username="stations"))
         for one in publications(1, 30)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
@@ -132,6 +133,8 @@ class Service:
             text = text.replace(old, new)
         self.config = self.folder / "headrace.toml"
         self.config.write_text(text)
+        # Rules name it by a path from the configuration's folder.
+        shutil.copy(EXAMPLE / "stations.csv", self.folder)
 
     def start(self) -> None:
         """Start it and return when /readyz says yes; DemoError with its own words where it does not get there."""

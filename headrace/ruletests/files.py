@@ -20,9 +20,9 @@ from core.message import Row
 from core.registry import did_you_mean
 from core.settings import decode_hook
 from headrace import config as configuration
-from headrace import toml_lines
+from headrace import lookup_files, toml_lines
 from headrace.decoding import Decoder
-from headrace.lookup_rows import RowError, RowMaker, table_sources
+from headrace.lookup_rows import RowError, RowMaker, TableSource, table_sources
 from headrace.ruletests.settings import RuleTest, RuleTests
 from headrace.ruletests.values import decode_value
 from headrace.settings import FunctionSettings
@@ -104,7 +104,7 @@ class Reader:
             self._rules(tests, decoder, found)
             if not tests.test:
                 decoder.fail((), "there is no [[test]]")
-            _tables(tests, decoder, found)
+            self._tables(tests, decoder, found)
             _check_names(tests, decoder, found)
             found.tests = tests.test
         found.errors += [str(error) for error in sorted(decoder.errors, key=lambda error: error.line or 0)]
@@ -164,40 +164,54 @@ class Reader:
                 self._compiled[key] = error
         return self._compiled[key]
 
+    def _tables(self, tests: RuleTests, decoder: Decoder, found: TestFile) -> None:
+        """The rows of all lookup tables that the rules read, and of no others; a table's file has them too."""
+        if found.errors:
+            return
+        sources = {source.name: source for source in table_sources(found.rules)}
+        for name in tests.tables:
+            if name not in sources:
+                hint = did_you_mean(name, sources) or f"they read {', '.join(sources) or 'none'}"
+                decoder.fail(("tables", name), f"none of the rules reads a lookup table {name!r}", hint)
+        for name, source in sources.items():
+            given = tests.tables.get(name)
+            if given is None and source.options.file is not None:
+                self._read_table(source, decoder, found)
+                continue
+            if given is None:
+                hint = f"[tables.{name}] with rows = [...]"
+                decoder.fail(("tables",), f"the rules read the lookup table {name!r}, and its rows are not given", hint)
+                continue
+            maker = RowMaker(source)
+            rows: dict[Key, list[Row]] = {}
+            for place, values in enumerate(given.rows):
+                absent = dict.fromkeys(() if source.schema is None else source.schema.names)
+                try:
+                    key, row = maker.row(absent | values)
+                except RowError as error:
+                    decoder.fail(("tables", name, "rows", place), str(error))
+                else:
+                    rows.setdefault(key, []).append(row)
+            found.tables[name] = {key: tuple(own) for key, own in rows.items() if key is not None}
+
+    def _read_table(self, source: TableSource, decoder: Decoder, found: TestFile) -> None:
+        """The rows of a table's file, which is where the service would look for it."""
+        assert source.options.file is not None  # noqa: S101  the caller has looked
+        configured = self._survey(decoder.base_dir)
+        folder = decoder.base_dir if configured is None else configured[0].resolve().parent
+        path = folder / source.options.file
+        found.watched.add(path)
+        try:
+            found.tables[source.name] = lookup_files.read(path, source).rows
+        except ConfigError as error:
+            found.errors.append(f"lookup table {source.name}: {error}")
+
 
 def _decode(kind: type[Any], value: Any) -> Any:
     try:
         return decode_value(kind, value)
     except NotImplementedError:
         return decode_hook(kind, value)
-
-
-def _tables(tests: RuleTests, decoder: Decoder, found: TestFile) -> None:
-    """The rows of all lookup tables that the rules read, and of no others."""
-    if found.errors:
-        return
-    sources = {source.name: source for source in table_sources(found.rules)}
-    for name in tests.tables:
-        if name not in sources:
-            hint = did_you_mean(name, sources) or f"they read {', '.join(sources) or 'none'}"
-            decoder.fail(("tables", name), f"none of the rules reads a lookup table {name!r}", hint)
-    for name, source in sources.items():
-        given = tests.tables.get(name)
-        if given is None:
-            hint = f"[tables.{name}] with rows = [...]"
-            decoder.fail(("tables",), f"the rules read the lookup table {name!r}, and its rows are not given", hint)
-            continue
-        maker = RowMaker(source)
-        rows: dict[Key, list[Row]] = {}
-        for place, values in enumerate(given.rows):
-            absent = dict.fromkeys(() if source.schema is None else source.schema.names)
-            try:
-                key, row = maker.row(absent | values)
-            except RowError as error:
-                decoder.fail(("tables", name, "rows", place), str(error))
-            else:
-                rows.setdefault(key, []).append(row)
-        found.tables[name] = {key: tuple(own) for key, own in rows.items() if key is not None}
 
 
 def _check_names(tests: RuleTests, decoder: Decoder, found: TestFile) -> None:

@@ -1,22 +1,28 @@
--- A connector above 80 degrees Celsius: a row for the record, and a message for whoever is on duty.
+-- Too hot is a state, not a reading: raised once when 3 of 5 readings are above 80 degrees Celsius, cleared once below 75.
 
+CREATE VIEW overheating AS
+SELECT
+  station,
+  connector,
+  temperature AS celsius,
+  hysteresis(temperature > 80, temperature < 75, 3, 5) OVER (
+    PARTITION BY station, connector
+  ) AS active,
+  ts
+FROM meter
+WHERE temperature IS NOT NULL
+QUALIFY active != lag(active, 1, FALSE) OVER (PARTITION BY station, connector);
+
+-- A row for the record, and a message for whoever is on duty, who wants to know where to go.
 CREATE RULE over_temperature AS
-INSERT INTO alarms
+INSERT INTO alarms, alarm_topic
 SELECT
-  clientid AS station,
-  int(payload.connector) AS connector,
-  float(payload.temperature) AS celsius,
-  CASE WHEN payload.temperature > 90 THEN 'critical' ELSE 'warning' END AS severity,
-  format_date('millisecond', '%Y-%m-%dT%H:%M:%S.%3NZ', payload.ts) AS raised_at
-FROM "cp/+/+/meter"
-WHERE payload.temperature > 80;
-
-CREATE RULE over_temperature_notice AS
-INSERT INTO alarm_topic
-SELECT
-  clientid AS station,
-  payload.connector AS connector,
-  payload.temperature AS celsius,
-  payload.ts AS ts
-FROM "cp/+/+/meter"
-WHERE payload.temperature > 80;
+  o.station AS station,
+  s.site AS site,
+  s.city AS city,
+  o.connector AS connector,
+  o.celsius AS celsius,
+  CASE WHEN o.active THEN 'raised' ELSE 'cleared' END AS state,
+  o.ts AS at
+FROM overheating AS o
+LEFT JOIN stations AS s ON s.station = o.station;

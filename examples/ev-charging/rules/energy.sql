@@ -1,17 +1,5 @@
 -- Streams into minutes and transactions: what a data team wants to read instead of every single measurement.
 
--- The telemetry with names and types. A row may come two seconds late; where nothing comes, time goes on after ten.
-CREATE SOURCE meter (
-  station TEXT NOT NULL,
-  connector BIGINT NOT NULL,
-  power DOUBLE NOT NULL,
-  energy DOUBLE NOT NULL,
-  temperature DOUBLE,
-  soc BIGINT,
-  ts TIMESTAMP NOT NULL,
-  WATERMARK FOR ts AS ts - INTERVAL '2 seconds'
-) WITH (topic = 'cp/{station}/{connector}/meter', idle_timeout = '10 seconds');
-
 -- Each connector's minute. emit = 'on_change' keeps the present minute up to date too: the sink's key makes it one row.
 CREATE VIEW connector_1m WITH (emit = 'on_change', allowed_lateness = '1 minute') AS
 SELECT
