@@ -88,7 +88,7 @@ class Sender(Expr):
 
 @dataclass(frozen=True, slots=True)
 class TopicLevel(Expr):
-    """The level number ``index``, from 0, of the message's topic; missing where it has fewer."""
+    """The level number ``index``, from 0, of the message's topic; the filters of the query let in none with fewer."""
 
     index: int
 

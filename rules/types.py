@@ -266,7 +266,7 @@ _RULES: Final[dict[type[Expr], Callable[[Types, Any], Static]]] = {
     WindowEdge: _always(Static(Type.TIMESTAMP, certain=True)),
     Aggregated: _aggregated,
     Analytic: _analytic,
-    TopicLevel: _always(Static(Type.TEXT, certain=False, declared=True)),
+    TopicLevel: _always(Static(Type.TEXT, certain=True, declared=True)),
     Declared: lambda _types, expr: Static(expr.type, certain=expr.not_null, declared=True),
     Whole: _always(ANYTHING),
     KeyOf: _always(ANYTHING),

@@ -114,6 +114,9 @@ class Temporal(Values):
     def _declared(self, expr: Declared) -> str:
         """What has the column's type already costs a look at it."""
         operand = self.variable(expr.operand)
+        level = isinstance(expr.operand, TopicLevel)  # it is a text
+        if level and expr.type is Type.TEXT:
+            return operand
         key = ("column", expr.name, expr.type, expr.shape, expr.not_null, expr.unit)
         function = column_caster(expr.name, expr.type, expr.shape, expr.unit, not_null=expr.not_null)
         label = f"column {expr.name!a} {expr.type.value}{' NOT NULL' if expr.not_null else ''}"
@@ -130,9 +133,7 @@ class Temporal(Values):
             exact = f"type({operand}) is int and -{_EXACT} <= {operand} <= {_EXACT}"
             other = f"float({operand}) if {exact} else {call}"
             return f"({operand} if type({operand}) is float else {other})"
-        if expr.type is Type.BIGINT and isinstance(expr.operand, TopicLevel):
-            digits = (
-                f"type({operand}) is str and len({operand}) < {_FEW} and {operand}.isascii() and {operand}.isdigit()"
-            )
+        if level and expr.type is Type.BIGINT:
+            digits = f"len({operand}) < {_FEW} and {operand}.isascii() and {operand}.isdigit()"
             return f"(int({operand}) if {digits} else {call})"
         return f"({operand} if type({operand}) is {kind} else {call})"

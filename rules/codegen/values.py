@@ -129,7 +129,7 @@ class Values:
         if levels is None:
             levels = self._out.local('m.topic.split("/")', "levels")
             self._out.remember(_LEVELS, levels)
-        return f"({levels}[{expr.index}] if len({levels}) > {expr.index} else MISSING)"
+        return f"{levels}[{expr.index}]"
 
     def _whole(self, _expr: Whole) -> str:
         return "m"
