@@ -201,8 +201,8 @@ class StreamTranslator(Translator):
         return super()._column(name, after) if self._topics else name
 
     def _call(self, name: str) -> str:
-        """A field that is one call is named after its function."""
-        alone = self._depth == 0 and self._before_call() in ("SELECT", ",")
+        """A field that is one call is named after its function; one that gives several columns names them itself."""
+        alone = self._depth == 0 and name.lower() != "changed_cols" and self._before_call() in ("SELECT", ",")
         text = name.lower() if name.lower() in _BOUNDARIES else ""
         called = super()._call(name)
         text = text or called

@@ -188,7 +188,8 @@ class Binder(JoinBinder):
             scope.write(tree.name, (), value)
             outputs.named(tree.name, scope.names[tree.name])
         else:
-            hint = tree.name if isinstance(tree, exp.Anonymous) else "case" if isinstance(tree, exp.Case) else ""
+            call = tree.this if isinstance(tree, Modified) else tree
+            hint = call.name if isinstance(call, exp.Anonymous) else "case" if isinstance(call, exp.Case) else ""
             outputs.generated(hint, scope.add(value))
 
     def _star(self, outputs: Outputs, leave_out: Container[str] = (), replaced: Mapping[str, Expr] = _NOTHING) -> None:

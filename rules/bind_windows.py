@@ -226,7 +226,11 @@ class WindowBinder(SourceBinder):
             numbers = [self._whole_number(argument, text) for argument in arguments]
             if None in numbers:
                 return None
-            window = self._checked(_MAKERS[name], dict(enumerate_names(name, numbers, unit)), call, text)
+            lengths = dict(enumerate_names(name, numbers, unit))
+            if name == "HOPPINGWINDOW" and lengths["hop"] > 0:
+                # eKuiper looks back from every multiple of the hop; HOP's windows begin there.
+                lengths["offset"] = -lengths["size"] % lengths["hop"]
+            window = self._checked(_MAKERS[name], {**lengths}, call, text)
         when = self._trigger(modified, name)
         if when is not None:
             marks = (self._mark(when),)
