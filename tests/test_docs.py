@@ -122,7 +122,7 @@ def test_settings_and_rules_are_right(
                 monkeypatch.setenv(name, value)
         if block.language == "toml":
             tomllib.loads(block.text)
-        if block.title is None or block.language not in ("toml", "sql"):
+        if block.title is None or block.language not in ("toml", "sql", "csv"):
             continue
         files += 1
         path = tmp_path / block.title
