@@ -25,6 +25,8 @@ from rules.functions import FunctionTable
 from rules.nodes import Modified, span_of
 from rules.tree import UNDEFINED, Aggregated, Column, Const, Expr, ObjectOf, walk
 
+EDGES: Final = frozenset({"window_start", "window_end"})
+"""In a query with a window these are its boundaries, whatever columns its source has."""
 _WINDOW: Final = "FROM TUMBLE(source, ts, INTERVAL '1 minute') gives it the rows of a minute"
 
 
@@ -33,6 +35,8 @@ class AggregateBinder(AnalyticBinder):
 
     _functions: FunctionTable
     _grouped: bool = False
+    _of_rows: bool = False
+    """What is being bound is about the rows of the window, not about its result."""
     _inside: str = ""
     """The aggregate whose arguments are being bound."""
 
@@ -46,11 +50,11 @@ class AggregateBinder(AnalyticBinder):
         self._no_analytics = self._no_analytics or "what a window counts"
         names = {name: index for name, index in scope.names.items() if name not in scope.columns}
         self._scope = replace(scope, names=names)
-        self._condition = True
+        outer, self._of_rows, self._condition = self._of_rows, True, True
         try:
             yield
         finally:
-            self._scope, self._condition, self._no_analytics = scope, before, inside
+            self._scope, self._condition, self._of_rows, self._no_analytics = scope, before, outer, inside
 
     def _over_rows(self, tree: exp.Expr, modified: Modified | None) -> Expr | None:
         """What a call means that is about several rows; None where it is a call of something else."""

@@ -23,7 +23,7 @@ from core.message import Type
 from rules import nodes
 from rules.aggregates import AGGREGATES
 from rules.analytics import ANALYTICS
-from rules.bind_aggregates import AggregateBinder
+from rules.bind_aggregates import EDGES, AggregateBinder
 from rules.bind_forms import FORMS, FormBinder
 from rules.bind_message import MESSAGE_FUNCTIONS, MessageBinder
 from rules.codes import FUNCTIONS_PAGE
@@ -62,7 +62,6 @@ from rules.tree import (
 from rules.types import TEMPORAL
 from rules.whitelist import ALLOWED
 
-_EDGES: Final = frozenset({"window_start", "window_end"})
 _ARITHMETIC: Final[Mapping[type[exp.Expr], str]] = MappingProxyType(
     {exp.Add: "+", exp.Sub: "-", exp.Mul: "*", exp.Div: "/", exp.IntDiv: "div", exp.Mod: "mod"}
 )
@@ -148,21 +147,23 @@ class ExpressionBinder(FormBinder, MessageBinder, AggregateBinder):
             return value
         self._check(tree)
         name = tree.name
-        if name in self._aliases and isinstance(inner, exp.Dot) and not self._scope.knows(name):
-            name = self._qualified(name, inner)
+        qualified = name in self._aliases and isinstance(inner, exp.Dot) and not self._scope.knows(name)
+        if qualified:
+            name = self._qualified(name, inner)  # type: ignore[arg-type]
             del steps[0]
         elif name in self._ambiguous and name not in self._scope.names:
             ways = " or ".join(f"{alias}.{name}" for alias in self._ambiguous[name])
             message = f"{name!r} is a column of {' and of '.join(map(repr, self._ambiguous[name]))}"
             self._problems.add("ambiguous-column", message, span_of(tree), hint=f"write {ways}")
-        if not (steps or self._scope.knows(name)):
-            if name.upper() == _NOW:
-                return Received()
-            if self._grouped and name in _EDGES:
-                return WindowEdge(name == "window_end")
+        if self._grouped and name in EDGES and not (steps or qualified or self._of_rows or name in self._scope.names):
+            return WindowEdge(name == "window_end")
+        if name.upper() == _NOW and not (steps or self._scope.knows(name)):
+            return Received()
         if not self._scope.knows(name) and name.lower() != "null" and self._columns.strict:
             hint = suggestion(name, [*self._columns.specs, *self._scope.names, *self._scope.base])
-            if hint is None and PAYLOAD in self._columns.specs:
+            if self._grouped and name in EDGES:
+                hint = "the boundaries of a window are known of its result: in SELECT, HAVING and ORDER BY"
+            elif hint is None and PAYLOAD in self._columns.specs:
                 hint = f"fields of the payload are written {PAYLOAD}.{name}, texts 'like this'"
             self._problems.add(
                 "unknown-column",

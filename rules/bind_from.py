@@ -24,15 +24,22 @@ from rules.sources import BRIDGES, columns_of, event_hint, is_event
 
 
 class SourceBinder(ExpressionBinder):
-    """Reads the items of FROM; ``_relation`` and ``_time`` tell of the relation that was found there."""
+    """Reads the items of FROM; ``_relation``, ``_time`` and what follows tell of the relation that was found there."""
 
     _relation: str = ""
     _time: EventColumn | None = None
+    _other_times: tuple[EventColumn, ...] = ()
+    _corrected = False
 
     @property
-    def time(self) -> EventColumn | None:
-        """The event time of the relation that the query reads."""
-        return self._time
+    def times(self) -> tuple[EventColumn, ...]:
+        """The columns with the event time of the relation that the query reads."""
+        return () if self._time is None else (self._time, *self._other_times)
+
+    @property
+    def corrected(self) -> bool:
+        """May a row of the relation be another's correction?"""
+        return self._corrected
 
     def _items(self, tree: exp.Expr) -> list[exp.Expr]:
         """The items of a SELECT's FROM; joins by ON are not among them."""
@@ -85,7 +92,8 @@ class SourceBinder(ExpressionBinder):
 
     def _use(self, relation: Relation) -> None:
         self._relation = relation.name
-        self._time = relation.time
+        self._time, self._other_times = relation.time, relation.other_times
+        self._corrected = relation.corrected
         self._columns = relation.columns
         self._scope = Scope(self._scope.lets, self._columns.specs, rows=True)
         self._name_columns(relation.name)

@@ -113,7 +113,8 @@ class JoinBinder(WindowBinder):
         if rest is not None:
             found = replace(found, on=replace(query, where=rest))
         self._relation = self._relations.join(found, self._problems, span_of(join))
-        self._time = found.relation.time
+        self._time, self._other_times = found.relation.time, ()
+        self._corrected = self._corrected or right.corrected
         return True
 
     def _side_of(self, name: str) -> str:

@@ -15,12 +15,25 @@ from typing import Final, NamedTuple
 from sqlglot import exp
 
 from core.message import Type
-from rules.bind_aggregates import has_aggregate
+from rules.bind_aggregates import EDGES, has_aggregate
 from rules.bind_from import SourceBinder
 from rules.diagnostics import Span, suggestion
 from rules.nodes import Modified, WindowTable, span_of
 from rules.scope import Outputs
-from rules.tree import Column, Const, Expr, Grouping, Received, Ref, Sort, WindowEdge
+from rules.tree import (
+    UNDEFINED,
+    Column,
+    Const,
+    Document,
+    Expr,
+    Grouping,
+    Received,
+    Ref,
+    Sender,
+    Sort,
+    WindowEdge,
+    walk,
+)
 from rules.windows.plan import (
     Count,
     EventTime,
@@ -43,13 +56,14 @@ _ALIGNED: Final = ("offset", "zone")
 
 
 class _Form(NamedTuple):
-    """A table function: its lengths by name (those in ``optional`` may be left out), and how it is written."""
+    """A table function: its lengths by name (those in ``optional`` may be left out), and how it is written. ``counts``:
+    they are numbers of rows."""
 
     make: Callable[..., Window]
     lengths: tuple[str, ...]
     text: str
     optional: tuple[str, ...] = ()
-    timed: bool = True
+    counts: bool = False
 
 
 TABLE_FUNCTIONS: Final = MappingProxyType(
@@ -67,7 +81,7 @@ TABLE_FUNCTIONS: Final = MappingProxyType(
             Session, ("gap",), "SESSION(source, ts, gap INTERVAL [, longest INTERVAL])", ("max_duration",)
         ),
         "SLIDE": _Form(Sliding, ("size",), "SLIDE(source, ts, size INTERVAL [, delay INTERVAL])", ("delay",)),
-        "COUNT_WINDOW": _Form(Count, ("size",), "COUNT_WINDOW(source, rows [, every])", ("every",), timed=False),
+        "COUNT_WINDOW": _Form(Count, ("size",), "COUNT_WINDOW(source [, ts], rows [, every])", ("every",), counts=True),
     }
 )
 _FORMS: Final = MappingProxyType(
@@ -131,7 +145,7 @@ class WindowBinder(SourceBinder):
         arguments = list(tree.expressions)
         timing: Timing = ProcessingTime()
         time: Expr = Received()
-        if form.timed and arguments and isinstance(arguments[0], exp.Column | exp.Dot):
+        if arguments and isinstance(arguments[0], exp.Column | exp.Dot):
             event = self._event_time(arguments.pop(0), tree)
             if event is None:
                 return None
@@ -149,28 +163,42 @@ class WindowBinder(SourceBinder):
 
     def _event_time(self, tree: exp.Expr, window: exp.Expr) -> tuple[Expr, EventTime] | None:
         name = tree.expression.name if isinstance(tree, exp.Dot) else tree.name
-        event = self._time
-        source = window.this.name
         if not self._columns.strict:
             return None
-        if event is None:
-            message = f"{source!r} has no watermark, so nothing tells when a window by {name!r} is complete"
-            way = "leave the column out for windows by time of arrival"
-            hint = f"add WATERMARK FOR {name} AS {name} - INTERVAL '10 seconds' to its CREATE SOURCE, or {way}"
-            if not self._relation:
-                hint = f"declare it with CREATE SOURCE and a WATERMARK, or {way}"
-        elif event.name != name:
-            message = f"the time of {source!r} is {event.name!r}, not {name!r}"
-            hint = f"its WATERMARK is for {event.name!r}"
-        else:
+        event = next((event for event in self.times if event.name == name), None)
+        if event is not None:
             return Column(name), event.timing
+        message, hint = self._no_time(name, window.this.name, window.args["name"].name)
         self._problems.add("missing-watermark", message, span_of(tree), hint=hint)
         return None
+
+    def _no_time(self, name: str, source: str, window: str) -> tuple[str, str]:
+        """Why column ``name`` of ``source`` is not the time of a window, and what is."""
+        way = f"leave the column out for windows by time of arrival: {window}({source}, ...)"
+        if not self._relation:
+            return f"{source!r} has no watermark", f"declare it with CREATE SOURCE and a WATERMARK, or {way}"
+        if self._corrected:
+            message = f"rows of {source!r} may correct earlier ones, and a window over them would count both"
+            return message, "read a view without allowed_lateness and emit = 'on_change'"
+        if self.times:
+            known = " or ".join(repr(event.name) for event in self.times)
+            return (
+                f"the time of {source!r} is {known}, not {name!r}",
+                f"write {window}({source}, {self.times[0].name}, ...)",
+            )
+        found = self._relations.find(source)
+        if found is not None and found.kind == "view":
+            message = f"nothing tells when a window over {source!r} by {name!r} is complete"
+            hint = "a view hands on the time of what it reads: the column of a WATERMARK, or a window's boundaries"
+            return message, f"{hint}; or {way}"
+        message = f"{source!r} has no watermark, so nothing tells when a window by {name!r} is complete"
+        hint = f"add WATERMARK FOR {name} AS {name} - INTERVAL '10 seconds' to its CREATE SOURCE"
+        return message, f"{hint}, or {way}"
 
     def _lengths(self, form: _Form, arguments: Sequence[exp.Expr], tree: exp.Expr) -> dict[str, object] | None:
         names = [*form.lengths, *form.optional]
         found: dict[str, object] = {}
-        wanted = Type.INTERVAL if form.timed else Type.BIGINT
+        wanted = Type.BIGINT if form.counts else Type.INTERVAL
         for argument in arguments:
             value = self.expression(argument)
             zone = isinstance(value, Const) and value.type is Type.TEXT and "zone" in names
@@ -269,27 +297,28 @@ class WindowBinder(SourceBinder):
         having = tree.args.get("having")
         lets = self._scope.lets
         condition = None if having is None else self._as_condition(having.this)
-        order = tuple(self._sort(item) for item in self._ordered(tree))
+        order = tuple(self._sort(item, outputs) for item in self._ordered(tree))
         rows = not (keys or condition is not None or any(map(has_aggregate, lets)))
         limit = self._limit(tree)
         dated = replace_marks(found.window, found.marks)
-        return Grouping(dated, found.timing, found.time, tuple(keys), found.marks, condition, order, limit, rows)
+        return Grouping(
+            dated, found.timing, found.time, tuple(keys), found.marks, condition, order, limit, rows, span=found.span
+        )
 
     def _key(self, tree: exp.Expr, outputs: Outputs) -> Expr | None:
         """What a group is told apart by; None for the window's boundaries, which always do."""
         if isinstance(tree, exp.Literal) and not tree.is_string:
-            place = int(tree.name) if tree.name.isdigit() else 0
-            entries = outputs.entries
-            if not 1 <= place <= len(entries):
-                message = f"there is no field number {tree.name}"
-                self._problems.add("not-grouped", message, span_of(tree), hint=f"fields are 1 to {len(entries)}")
-                return None
-            key: Expr = Ref(entries[place - 1][2], span=span_of(tree))
+            key = self._field_number(tree, outputs)
+        elif isinstance(tree, exp.Column) and tree.name in EDGES and self._is_edge(tree.name):
+            return None
         else:
             with self._of_input():
                 key = self.expression(tree)
         value = self._scope.lets[key.index] if isinstance(key, Ref) else key
-        if isinstance(value, WindowEdge):
+        nodes = list(walk(value))
+        if any(isinstance(node, WindowEdge) for node in nodes) and not any(
+            isinstance(node, Column | Document | Sender | Ref) for node in nodes
+        ):
             return None
         if has_aggregate(value):
             hint = "conditions on aggregates stand in HAVING"
@@ -297,12 +326,28 @@ class WindowBinder(SourceBinder):
             return None
         return key
 
+    def _field_number(self, tree: exp.Expr, outputs: Outputs) -> Expr:
+        """What GROUP BY 1 and ORDER BY 1 mean: the first field."""
+        place = int(tree.name) if tree.name.isdigit() else 0
+        entries = outputs.entries
+        if 1 <= place <= len(entries):
+            return Ref(entries[place - 1][2], span=span_of(tree))
+        message = f"there is no field number {tree.name}"
+        self._problems.add("not-grouped", message, span_of(tree), hint=f"fields are 1 to {len(entries)}")
+        return UNDEFINED
+
+    def _is_edge(self, name: str) -> bool:
+        output = self._scope.names.get(name)
+        return output is None or isinstance(self._scope.lets[output], WindowEdge)
+
     def _ordered(self, tree: exp.Expr) -> list[exp.Expr]:
         order = tree.args.get("order")
         return [] if order is None else list(order.expressions)
 
-    def _sort(self, tree: exp.Expr) -> Sort:
-        value = self.expression(tree.this)
+    def _sort(self, tree: exp.Expr, outputs: Outputs) -> Sort:
+        by = tree.this
+        number = isinstance(by, exp.Literal) and not by.is_string
+        value = self._field_number(by, outputs) if number else self.expression(by)
         descending = bool(tree.args.get("desc"))
         first = tree.args.get("nulls_first")
         return Sort(value, descending, descending if first is None else bool(first))

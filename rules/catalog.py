@@ -8,7 +8,7 @@ every relation after those that it reads.
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -26,9 +26,10 @@ from rules.parts import Part
 from rules.relations import EventColumn, Kind, Relation, broken
 from rules.split_analytics import analytics_of
 from rules.statements import Statement
-from rules.tree import Column, Expr, Query, Ref, WindowEdge
+from rules.tree import Column, Expr, Grouping, Query, Ref, WindowEdge
 from rules.types import Types
-from rules.windows.plan import EventTime
+from rules.windows.grid import CLOCK_CHANGE
+from rules.windows.plan import HELD, Count, EventTime, Session, Sliding, State
 
 KINDS: Final[dict[type[exp.Expr], Kind]] = {CreateSource: "source", CreateView: "view", CreateTable: "table"}
 
@@ -131,32 +132,50 @@ class Catalog:
                 definition.problems.add("unused-view", message, span_of(tree.this), hint=hint)
 
 
-def view_relation(name: str, query: Query, time: EventColumn | None, options: RuleOptions = DEFAULT) -> Relation:
-    """The relation of a view's rows. ``time`` is that of what it reads: a column that hands it on is the view's."""
+def view_relation(
+    name: str, query: Query, times: Sequence[EventColumn], options: RuleOptions = DEFAULT, *, corrected: bool = False
+) -> Relation:
+    """The relation of a view's rows. ``times`` are the columns of what it reads that tell time: those that it hands on
+    are its own. ``corrected``: what it reads may give a row anew."""
     types = Types.of_query(query)
     names = [output for output, _ in query.outputs]
     statics = [types.of(Ref(index)) for _, index in query.outputs]
     kinds = [static.type if static.fixed else Type.ANY for static in statics]
     columns = row_columns(names, kinds, [static.certain for static in statics])
-    return Relation(name, "view", columns, Schema(tuple(names), tuple(kinds)), _time_of(query, time, options))
+    if query.grouping is not None:
+        corrected = options.window.corrects
+    found = [] if corrected else [*_times_of(query, times, options)]
+    time = found[0] if found else None
+    return Relation(name, "view", columns, Schema(tuple(names), tuple(kinds)), time, tuple(found[1:]), corrected)
 
 
-def _time_of(query: Query, time: EventColumn | None, options: RuleOptions) -> EventColumn | None:
-    grouping = query.grouping
-    if grouping is not None:
-        timing = grouping.timing
-        if not isinstance(timing, EventTime):
-            return None
-        # Windows are told in the order of their end, as soon as they are complete.
-        handed_on: Expr = WindowEdge(end=False)
-        timing = replace(timing, delay=0)
-    elif time is not None:
-        handed_on, timing = Column(time.name), time.timing
-        if any(call.name == LEAD for call in analytics_of(query)):
-            timing = replace(timing, delay=timing.delay + options.lead_wait)  # a row may have waited for its follower
-    else:
-        return None
-    for output, index in query.outputs:
-        if query.lets[index] == handed_on:
-            return EventColumn(output, timing)
-    return None
+def _times_of(query: Query, times: Sequence[EventColumn], options: RuleOptions) -> Iterator[EventColumn]:
+    """The outputs that tell in which order rows come, the most usual first."""
+    handed_on: list[tuple[Expr, EventTime]] = [(Column(time.name), time.timing) for time in times]
+    if query.grouping is not None:
+        handed_on = _edges_of(query.grouping)
+    if any(call.name == LEAD for call in analytics_of(query)):
+        # A row may have waited for its follower.
+        handed_on = [(value, replace(timing, delay=timing.delay + options.lead_wait)) for value, timing in handed_on]
+    for value, timing in handed_on:
+        for output, index in query.outputs:
+            if query.lets[index] == value:
+                yield EventColumn(output, timing)
+
+
+def _edges_of(grouping: Grouping) -> list[tuple[Expr, EventTime]]:
+    """The boundaries in whose order windows are told. Rows do not raise their watermark, as there may be long none: the
+    window tells it (``flow``), and a start lies behind it by the length of the windows.
+
+    Sessions end in order, and begin in any. Windows of rows have the times of rows that come in any order.
+    """
+    window = grouping.window
+    if not isinstance(grouping.timing, EventTime) or isinstance(window, Count | State):
+        return []
+    lags = {True: 0}
+    if isinstance(window, Sliding):
+        lags[False] = window.size + window.delay
+    elif not isinstance(window, Session):
+        lags[False] = window.size + (CLOCK_CHANGE if window.zone else 0)
+    # What was too far in the future did not get into a window; its end may be, where a query is ended.
+    return [(WindowEdge(end), EventTime(HELD + lags[end], max_ahead=None)) for end in sorted(lags)]

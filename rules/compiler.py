@@ -201,7 +201,7 @@ class _Compiler:
             check(query, problems)
         if len(problems.found) == found:
             definition.part = compile_part(definition.name, (), query, problems, options=definition.options)
-        return view_relation(definition.name, query, binder.time, definition.options)
+        return view_relation(definition.name, query, binder.times, definition.options, corrected=binder.corrected)
 
     def _source(self, definition: Definition, tree: CreateSource) -> Relation | None:
         declared = declare_source(tree, self._functions, definition.problems)

@@ -8,8 +8,7 @@ knows a clock but :attr:`Turn.now`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
-from functools import cmp_to_key
+from collections.abc import Collection, Iterator, Sequence
 from operator import itemgetter
 from typing import Any, Final, Protocol
 
@@ -17,17 +16,14 @@ from core.clock import SECOND
 from core.instants import rfc3339
 from core.message import MISSING, Batch, Message, Row, Type
 from core.metrics import Metrics
-from rules.analytics import AnalyticOperator
-from rules.analytics import build as build_analytics
 from rules.compiler import CompiledRule
-from rules.functions.ordering import term_order
+from rules.flow_stages import HELD_ROWS, Sorter, Stage, State
 from rules.limits import Limits
 from rules.loaded import Hooks, LoadedRule, RuleFailure, Timer
 from rules.operators import EvaluationError
-from rules.parts import Step
-from rules.split import Result
-from rules.windows import EventTime, Rejected, WindowOperator, WindowPlan, build
+from rules.windows import Rejected, WindowPlan
 from rules.windows.clock import BEGINNING
+from rules.windows.plan import HELD
 
 _TELLS_LATE: Final = frozenset({"late", "ahead", "no_time"})
 """What is wrong with a row's time goes to ``system.late_rows``."""
@@ -39,6 +35,10 @@ _REASONS: Final = {
 }
 
 
+_TICK: Final = SECOND
+"""Between two looks at the time of a source that has fallen silent."""
+
+
 class Turn:
     """What all flows of an engine share in one call: the time, nanoseconds."""
 
@@ -48,29 +48,13 @@ class Turn:
         self.now = 0
 
 
-class Stage:
-    """An operator, and what waits behind it to be sorted. ``hops`` are the most of the rows since the last result."""
-
-    def __init__(self, step: Step, run: Callable[..., int | None]) -> None:
-        plan = step.plan
-        self.plan = plan
-        self.run = run
-        self.hops = 0
-        self.operator: WindowOperator | AnalyticOperator
-        self.timed: WindowOperator | None = None
-        """The operator, where it counts in event time."""
-        self.keeps_time = False
-        """Do rows come out as they come in, so that what is known of the time of others holds behind it?"""
-        if isinstance(plan, WindowPlan):
-            self.operator = window = build(plan)
-            self.timed = window if isinstance(plan.timing, EventTime) else None
-        else:
-            self.operator = build_analytics(plan)
-            self.keeps_time = not plan.looks_ahead
-
-
 class Reader(Protocol):
     """Who takes the rows of a flow: another flow, or one side of a join."""
+
+    @property
+    def waits(self) -> bool:
+        """Is there something that only the time of rows to come makes due?"""
+        ...
 
     def take(self, items: Sequence[Any], hops: int, high: int, batches: list[Batch]) -> None: ...
 
@@ -91,13 +75,18 @@ class LoadedFlow(LoadedRule):
     ) -> None:
         super().__init__(rule, order, node, metrics, hooks, loops, limits)
         self.readers: list[Reader] = []
+        self.timed = False
+        """Does a reader live by the time of the rows of this flow's window?"""
+        self._told = BEGINNING
+        self._ticked = 0
         self._turn = turn
         [part] = rule.parts
         first, *others = [program.instantiate(node, limits) for program in part.programs]
         self._first = first
         self._of_rows = bool(part.relation)
-        self.stages = [Stage(step, run) for step, run in zip(part.steps, others, strict=True)]
-        self._sorter = None if part.result is None else _Sorter(part.result)
+        sorted_ = part.result is not None
+        self.stages = [Stage(step, run, whole=sorted_) for step, run in zip(part.steps, others, strict=True)]
+        self._sorter = None if part.result is None else Sorter(part.result)
         self._source_time: tuple[int, int] | None = None
         self._refused: dict[str, int] = {}
 
@@ -169,11 +158,23 @@ class LoadedFlow(LoadedRule):
                 found += stage.timed.observe(high, now)
             rows = self._result(stage, found)
             hops = self._leave(stage, rows, hops)
-            if not stage.keeps_time:
-                high = BEGINNING
+            high = self._time_behind(stage, high)
             if not rows and high == BEGINNING:
                 return
         self._deliver(rows, hops, high, batches)
+
+    def _time_behind(self, stage: Stage, high: int) -> int:
+        """How late it is known to be behind a stage, where it is ``high`` before it. A window tells its readers how far
+        it has told of all, as its rows alone do not: there may be long none."""
+        window = stage.timed
+        if window is None or not self.timed:
+            return high if stage.keeps_time or self.timed else BEGINNING
+        self._ticked = self._turn.now
+        told = window.told
+        if told <= self._told:
+            return BEGINNING
+        self._told = told
+        return told + HELD
 
     def _leave(self, stage: Stage, rows: list[Row], hops: int) -> int:
         if rows:
@@ -186,13 +187,13 @@ class LoadedFlow(LoadedRule):
         if rejected:
             self._tell(stage, rejected)
         rows: list[Row] = []
+        found = stage.gathered(found)
         if found:
             failures = self._failures
             stage.run(found, rows.append, self._fail, self._turn.now // 1_000)
             self._exceptions.value += self._failures - failures
         if self._sorter is not None and stage is self.stages[-1]:
-            due = stage.operator.next_deadline
-            rows = self._sorter.sort(rows, more=due is not None and due <= self._turn.now)
+            rows = self._sorter.sort(rows)
         return rows
 
     def _deliver(self, rows: list[Row], hops: int, high: int, batches: list[Batch]) -> None:
@@ -207,16 +208,35 @@ class LoadedFlow(LoadedRule):
     # Time
 
     @property
+    def waits(self) -> bool:
+        """Is there something that only the time of rows to come makes due?"""
+        return any(stage.waits for stage in self.stages) or any(reader.waits for reader in self.readers)
+
+    @property
     def next_deadline(self) -> int | None:
-        """Nanoseconds; in the past: more is ready."""
-        dues = [due for stage in self.stages if (due := stage.operator.next_deadline) is not None]
+        """Nanoseconds; in the past: more is ready. One that is switched off waits for its end."""
+        if self.disabled is not None:
+            return None
+        dues = [due for stage in self.stages if (due := self._due(stage)) is not None]
         return min(dues, default=None)
+
+    def _due(self, stage: Stage) -> int | None:
+        due = stage.operator.next_deadline
+        if not self.timed or stage.timed is None:
+            return due
+        idle = stage.timed.clock.idle_from
+        if idle is None or not any(reader.waits for reader in self.readers):
+            return due
+        # Time goes on without rows, and is looked at ever less often the longer the source is silent.
+        idle *= 1_000
+        tick = max(idle, self._ticked + max(_TICK, (self._ticked - idle) // 64))
+        return tick if due is None else min(due, tick)
 
     def advance(self, batches: list[Batch]) -> None:
         """Let operators act on the time that has passed, each once: what one call does is bounded."""
         now = self._turn.now
         for place, stage in enumerate(self.stages):
-            due = stage.operator.next_deadline
+            due = self._due(stage)
             if due is not None and due <= now and self.disabled is None:
                 self._emit(place, stage, stage.operator.advance(now), batches)
 
@@ -230,8 +250,9 @@ class LoadedFlow(LoadedRule):
 
     def _emit(self, place: int, stage: Stage, found: list[Row], batches: list[Batch]) -> None:
         rows = self._result(stage, found)
-        if rows:
-            self._forward(place + 1, rows, self._leave(stage, rows, 0), BEGINNING, batches)
+        high = self._time_behind(stage, BEGINNING)
+        if rows or high != BEGINNING:
+            self._forward(place + 1, rows, self._leave(stage, rows, 0), high, batches)
 
     # What is refused
 
@@ -278,63 +299,15 @@ class LoadedFlow(LoadedRule):
 
     # State
 
-    def snapshot(self) -> list[tuple[str, bytes]]:
-        """Fingerprint and state of every stage."""
-        return [(stage.plan.fingerprint, stage.operator.snapshot()) for stage in self.stages]
+    def snapshot(self) -> list[State]:
+        return [saved for stage in self.stages for saved in stage.snapshot()]
 
-    def restore(self, states: Sequence[tuple[str, bytes]]) -> bool:
+    def restore(self, states: Sequence[State]) -> bool:
         """Go on from states; False, and nothing has changed, where they are those of another query."""
-        if [fingerprint for fingerprint, _ in states] != [stage.plan.fingerprint for stage in self.stages]:
+        own = [saved for saved in states if not saved[0].startswith(HELD_ROWS)]
+        held = dict(states)
+        if [fingerprint for fingerprint, _ in own] != [stage.plan.fingerprint for stage in self.stages]:
             return False
-        for stage, (_, state) in zip(self.stages, states, strict=True):
-            stage.operator.restore(state)
+        for stage, (fingerprint, saved) in zip(self.stages, own, strict=True):
+            stage.restore(saved, held.get(f"{HELD_ROWS}{fingerprint}"))
         return True
-
-
-class _Sorter:
-    """Sorts and cuts the rows of each window. They come window by window, perhaps over several calls; two hidden
-    values at the end of a row are the boundaries of its window."""
-
-    def __init__(self, result: Result) -> None:
-        self._result = result
-        self._window: Row | None = None
-        self._rows: list[Row] = []
-        width = result.width
-        self._keys = [
-            (cmp_to_key(_order(width + place, descending, nulls_first)))
-            for place, (descending, nulls_first) in enumerate(result.order)
-        ]
-
-    def sort(self, rows: Sequence[Row], *, more: bool) -> list[Row]:
-        """The rows of the windows that are complete; all of them where there is no ``more``."""
-        done: list[Row] = []
-        for row in rows:
-            window = row[-2:]
-            if window != self._window:
-                done += self._flush()
-                self._window = window
-            self._rows.append(row)
-        if not more:
-            done += self._flush()
-        return done
-
-    def _flush(self) -> list[Row]:
-        rows, self._rows, self._window = self._rows, [], None
-        for key in reversed(self._keys):
-            rows.sort(key=key)
-        width, limit = self._result.width, self._result.limit
-        return [row[:width] for row in rows[:limit]]
-
-
-def _order(place: int, descending: bool, nulls_first: bool) -> Callable[[Row, Row], int]:
-    sign = -1 if descending else 1
-    before = -1 if nulls_first else 1
-
-    def order(one: Row, two: Row) -> int:
-        left, right = one[place], two[place]
-        no_left, no_right = left is None or left is MISSING, right is None or right is MISSING
-        if no_left or no_right:
-            return before * (no_left - no_right)
-        return sign * term_order(left, right)
-
-    return order

@@ -39,6 +39,10 @@ class Input:
         self._join = join
         self._left = left
 
+    @property
+    def waits(self) -> bool:
+        return self._join.waits
+
     def take(self, items: Sequence[Any], hops: int, high: int, batches: list[Batch]) -> None:
         self._join.take(items, hops, high, batches, left=self._left)
 
@@ -84,6 +88,11 @@ class LoadedJoin:
         found = self.lookup or self.streams
         assert found is not None  # noqa: S101  one of the two was made
         return found
+
+    @property
+    def waits(self) -> bool:
+        """Is there something that only the time of rows to come makes due?"""
+        return (self.streams is not None and self.streams.rows > 0) or any(reader.waits for reader in self.readers)
 
     @property
     def full(self) -> bool:

@@ -33,6 +33,11 @@ class WindowOptions(NamedTuple):
     allowed_lateness: int = 0
     limits: Limits = Limits()
 
+    @property
+    def corrects(self) -> bool:
+        """Does the window give results anew?"""
+        return self.emit is Emit.ON_CHANGE or self.allowed_lateness > 0
+
 
 @dataclass(frozen=True, slots=True)
 class RuleOptions:

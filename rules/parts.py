@@ -13,7 +13,7 @@ from rules.analytics import AnalyticPlan
 from rules.codegen import Program, generate
 from rules.diagnostics import Problems
 from rules.options import DEFAULT, RuleOptions
-from rules.plan import Filter, Group, Plan, plan
+from rules.plan import Filter, Group, Plan, Unnest, plan
 from rules.split import Result, split
 from rules.split_analytics import analytics_of, split_analytics
 from rules.tree import Query
@@ -47,10 +47,10 @@ class Part:
 
     @property
     def filters_rows(self) -> bool:
-        """Does a condition drop rows before the window, or where there is none?"""
+        """May rows be dropped before the window, or where there is none?"""
         steps = self.plan.steps
         first = next((place for place, step in enumerate(steps) if isinstance(step, Group)), 0)
-        return any(isinstance(step, Filter) for step in steps[first:])
+        return any(isinstance(step, Filter | Unnest) for step in steps[first:])
 
     @property
     def programs(self) -> tuple[Program, ...]:

@@ -192,7 +192,7 @@ def _grouped(query: Query, grouping: Grouping, text: Unparser) -> Iterator[Step]
     if isinstance(timing, EventTime):
         told = f"{text.of(grouping.time)}, {interval_text(timing.delay)} behind the latest"
         if timing.delay >= HELD:
-            told = f"{text.of(grouping.time)}, as far as both sides of the join have come"
+            told = f"{text.of(grouping.time)}, as far as {query.relation} has come"
         if timing.idle_timeout is not None:
             told += f", with the clock after {interval_text(timing.idle_timeout)} without rows"
     yield Group(_window(grouping, text), told, tuple(map(text.of, grouping.keys)), aggregates)

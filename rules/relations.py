@@ -32,14 +32,17 @@ class EventColumn(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """``time`` is None where the rows have no time but that of their arrival. ``lookup``: it is a table that is asked
-    for rows by key, and gives none by itself."""
+    """``time`` is None where the rows have no time but that of their arrival; ``other_times`` are columns that tell
+    time as well. ``corrected``: a row may be another's correction. ``lookup``: it is a table that is asked for rows by
+    key, and gives none by itself."""
 
     name: str
     kind: Kind
     columns: Columns
     schema: Schema
     time: EventColumn | None = None
+    other_times: tuple[EventColumn, ...] = ()
+    corrected: bool = False
     lookup: LookupOptions | None = None
 
 

@@ -393,6 +393,9 @@ def _tell_time(name: str, named: Mapping[str, LoadedFlow | LoadedJoin], *, filte
             _tell_time(upstream.rule.join.left.relation, named, filtered=True)
         return
     [part] = upstream.rule.parts
+    if any(stage.timed is not None for stage in upstream.stages):
+        upstream.timed = True
+        return
     if not all(stage.keeps_time for stage in upstream.stages):
         return
     if part.relation:

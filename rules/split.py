@@ -97,15 +97,19 @@ class _Split:
             window = State(*marks)
         elif isinstance(window, Sliding) and marks:
             window = replace(window, when=marks[0])
+        if grouping.limit is not None and self._options.corrects:
+            message = "LIMIT is about all rows of a window, and a corrected result has those that have changed"
+            hint = "take LIMIT out, or allowed_lateness and emit = 'on_change'"
+            self._problems.add("bad-window", message, grouping.span, hint=hint)
         keys = tuple(self._keys)
         boxed = frozenset(place for place, key in enumerate(keys) if self._types.declared(key) in _BOXED)
-        lets: list[Expr] = [grouping.time, KeyOf(keys, boxed), *self._values]
+        lets: list[Expr] = [grouping.time, KeyOf(keys, boxed), *self._values, Whole()]
         timing = grouping.timing
-        if not isinstance(window, Sliding):  # which keeps rows
-            lets.append(Whole())
         if isinstance(timing, EventTime):
             timing = replace(timing, allowed_lateness=self._options.allowed_lateness)
         where = None if query.where is None else self._inlined(query.where)
+        for root in lets if where is None else (*lets, where):
+            self._only_rows(root)
         outputs = tuple((f"value {number}", number) for number in range(len(lets)))
         before = replace(query, lets=tuple(lets), where=where, outputs=outputs, grouping=None, qualify=None)
         text = Unparser(before)
@@ -130,6 +134,17 @@ class _Split:
 
     def _asked(self) -> Sequence[Expr]:
         return [test for test in (self._grouping.having, self._query.qualify) if test is not None]
+
+    def _only_rows(self, root: Expr) -> None:
+        """What is asked of each row cannot be what only the window's result tells."""
+        for node in walk(root):
+            if isinstance(node, Aggregated | WindowEdge):
+                edge = isinstance(node, WindowEdge)
+                name = _EDGES[node.end] if isinstance(node, WindowEdge) else f"{node.name}()"
+                message = f"{name} tells of a window, and here it is asked of each of its rows"
+                hint = "conditions on results stand in HAVING; a view computes a result that others count"
+                code = "not-grouped" if edge else "nested-aggregate"
+                self._problems.add(code, message, node.span, hint=hint)
 
     def _inlined(self, expr: Expr) -> Expr:
         """The expression with the values that it names put in their place."""

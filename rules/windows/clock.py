@@ -74,6 +74,13 @@ class Clock:
             return None
         return max(self._row_at + self._idle_timeout, self._top_at + time - self.top + self.delay)
 
+    @property
+    def idle_from(self) -> int | None:
+        """From when on the watermark goes with the clock if no row comes; None: it does not."""
+        if self._idle_timeout is None or self.top == BEGINNING or self.watermark == END:
+            return None
+        return self._row_at + self._idle_timeout
+
     def _idle(self, now: int) -> bool:
         return self._idle_timeout is not None and now - self._row_at >= self._idle_timeout
 

@@ -22,7 +22,8 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _NAIVE_EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001  local times of a zone are naive on purpose
 _QUARTER: Final = 15 * 60_000_000
 _LONGEST_SHIFT: Final = 26 * 3_600_000_000  # a zone that changes sides of the date line
-_CLOCK_CHANGE: Final = 3 * 3_600_000_000
+CLOCK_CHANGE: Final = 3 * 3_600_000_000
+"""By so much a day may be longer than another."""
 
 
 class Cell(NamedTuple):
@@ -93,7 +94,7 @@ class ZoneGrid(Grid):
 
     def _find_around(self, number: int, length: int) -> tuple[int, ...]:
         """Boundaries in a wide enough neighbourhood of the zone's ``number``-th."""
-        reach = _CLOCK_CHANGE // length + 2
+        reach = CLOCK_CHANGE // length + 2
         instants: set[int] = set()
         for index in range(number - reach, number + reach + 1):
             instants.update(self._instants(index * length + self._offset, length))

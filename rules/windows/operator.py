@@ -152,6 +152,18 @@ class WindowOperator(ABC):
         self._restore(own)
 
     @property
+    def partial(self) -> tuple[int, int] | None:
+        """The boundaries of a window of which the calls so far have told a part of the groups, and the next ones tell
+        the rest; None: what they have told is whole."""
+        return None
+
+    @property
+    def told(self) -> int:
+        """Every window that ends by then has been told; BEGINNING: nothing is known."""
+        due, watermark = self._due(), self.clock.watermark
+        return BEGINNING if watermark == END or (due is not None and due <= BEGINNING) else watermark
+
+    @property
     @abstractmethod
     def groups(self) -> int:
         """States that are kept: a key in a pane, a session, a key with an open window."""

@@ -82,6 +82,7 @@ class PaneOperator(WindowOperator):
         self._changed: dict[int, Pane] = {}
         self._settled: dict[Span, dict[Any, None]] = {}  # keys of windows not told yet that were told before the others
         self._emitted: list[Row] = []
+        self._ahead = False  # has a row been told before those of windows that end earlier?
         self._on_change = plan.emit is Emit.ON_CHANGE
         self._lateness = self.clock.lateness
         self._latest = 0
@@ -100,6 +101,10 @@ class PaneOperator(WindowOperator):
         return len(self._panes)
 
     @property
+    def partial(self) -> tuple[int, int] | None:
+        return None if self._closing is None else self._closing.span
+
+    @property
     def bytes(self) -> int:
         return super().bytes + self.carried.bytes
 
@@ -116,6 +121,10 @@ class PaneOperator(WindowOperator):
         if self._changed:
             self._emit_changes(emitted)
         self._emit_due(emitted)
+        if self._ahead:
+            self._ahead = False
+            end = self.plan.keys + 1
+            emitted.sort(key=lambda row: int(row[end]))
 
     def _enter(self, row: tuple[Any, ...], time: Any, top: int) -> _Entry:
         """The pane of a row that is not in the one at hand: its bounds, its groups, where to note changes, and the
@@ -179,6 +188,7 @@ class PaneOperator(WindowOperator):
                 return
             if key not in self._settled.get(span, ()) and self._untold(span, key):
                 self._tell(span, [key], self._emitted)
+                self._ahead = True
                 self._settled.setdefault(span, {})[key] = None
 
     def _untold(self, span: Span, key: Any) -> bool:

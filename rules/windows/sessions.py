@@ -50,6 +50,13 @@ class SessionOperator(WindowOperator):
         return self._open
 
     @property
+    def partial(self) -> tuple[int, int] | None:
+        if not self._ends or self._ends[0][0] > self.clock.watermark:
+            return None
+        session = self._ends[0][2]
+        return session[FIRST], self._end(session)
+
+    @property
     def bytes(self) -> int:
         return super().bytes + self.carried.bytes
 
@@ -181,12 +188,12 @@ class SessionOperator(WindowOperator):
         watermark = self.clock.watermark
         room = self.max_groups
         while self._ends and self._ends[0][0] <= watermark and room > 0:
-            _, number, session = heapq.heappop(self._ends)
+            due, number, session = heapq.heappop(self._ends)
             if session[KEY] is _GONE:
                 continue
             room -= 1
             end = self._end(session)
-            if end > watermark:  # it has grown
+            if end > due:  # it has grown: others may end before it
                 heapq.heappush(self._ends, (end, number, session))
                 continue
             if session[TOLD] != end and not self._on_change:

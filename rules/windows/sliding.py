@@ -49,6 +49,13 @@ class SlidingOperator(WindowOperator):
         return len(self._triggers)
 
     @property
+    def partial(self) -> tuple[int, int] | None:
+        if not self._triggers or self._triggers[0][0] > self.clock.watermark:
+            return None
+        time = self._triggers[0][0] - self._wait
+        return time - self._size, time + self._delay
+
+    @property
     def bytes(self) -> int:
         return self._rows * (120 + 32 * self._width) + len(self._keys) * 300
 
