@@ -261,6 +261,16 @@ class LoadedFlow(LoadedRule):
         """Rows that operators could not use, by rule and reason."""
         return (((self.name, reason), count) for reason, count in self._refused.items())
 
+    @property
+    def given_up(self) -> Iterator[tuple[tuple[str, str], int]]:
+        """What operators lost at a limit after they had taken it, by rule and kind."""
+        for stage in self.stages:
+            counters = stage.operator.counters
+            for what in counters.GIVEN_UP:
+                count = getattr(counters, what)
+                if count:
+                    yield (self.name, what), count
+
     def _tell(self, stage: Stage, rejected: Sequence[Rejected]) -> None:
         columns = self.rule.parts[0].programs[self.stages.index(stage)].columns
         for row in rejected:

@@ -105,6 +105,13 @@ class Engine:
             ("rule", "reason"),
         )
         metrics.read(
+            "headrace_window_given_up_total",
+            "Groups, rows and values that a rule or view has lost at one of its limits (max_keys, max_rows ...)",
+            "counter",
+            lambda: _summed(entry for flow in self._snapshot.windows for entry in flow.given_up),
+            ("rule", "what"),
+        )
+        metrics.read(
             "headrace_join_rows_refused_total",
             "Rows that a join did not take, by reason",
             "counter",
@@ -347,6 +354,14 @@ def _per_rule(
             own = [m for m in messages if m.publisher.hops == hops and rule in rules_of(m)]
             found.append((rule, hops, own))
     return found
+
+
+def _summed(entries: Iterable[tuple[tuple[str, str], int]]) -> Iterable[tuple[tuple[str, str], int]]:
+    """One entry for each key: a rule may have several operators."""
+    found: dict[tuple[str, str], int] = {}
+    for key, count in entries:
+        found[key] = found.get(key, 0) + count
+    return found.items()
 
 
 def _is_flow(rule: CompiledRule) -> bool:

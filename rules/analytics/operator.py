@@ -8,7 +8,7 @@ lets a row wait (those of one partition stay in order); its memory is bounded by
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from core.message import Row
 from rules.aggregates import Tally
@@ -30,6 +30,9 @@ class AnalyticCounters:
     ``leads_timed_out``: rows that did not get to see the row behind them, at max_keys and by time."""
 
     __slots__ = ("_leads", "_partitions", "_tally", "bad_argument", "emitted", "keys_full", "rows")
+
+    GIVEN_UP: ClassVar = ("keys_dropped", "keys_forgotten", "leads_cut", "leads_timed_out")
+    """What was lost at a limit after it had been taken."""
 
     def __init__(self, partitions: Sequence[Partitions], leads: Leads | None, tally: Tally) -> None:
         self._partitions = partitions

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, ClassVar, Final, NamedTuple
 
 from core.message import Row
 from rules.aggregates import Accumulators, Tally
@@ -57,6 +57,12 @@ class Counters:
         "rows_dropped",
         "samples_dropped",
     )
+
+    GIVEN_UP: ClassVar = (
+        *("keys_dropped", "keys_idle", "rows_dropped", "samples_dropped"),
+        *("values_left_out", "out_of_range"),
+    )
+    """What was lost at a limit after it had been taken."""
 
     def __init__(self, tally: Tally) -> None:
         self._tally = tally

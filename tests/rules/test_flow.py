@@ -80,6 +80,14 @@ def test_a_group_too_many_is_refused_and_told() -> None:
     assert values(bench.finish(), "station", "n") == [("a", 2), ("b", 1)]
 
 
+def test_what_is_lost_at_a_limit_is_counted() -> None:
+    limited = TEN.replace("tens AS", "tens WITH (max_keys = 2, when_full = 'drop_oldest') AS")
+    bench = Bench(limited + OUT)
+    bench.at(1, meter(1, 5, "a"), meter(2, 5, "b"), meter(3, 5, "c"))
+    assert bench.metric("window_given_up_total") == {("tens", "keys_dropped"): 1}
+    assert values(bench.at(20, meter(20, 1)), "station") == [("b",), ("c",)]
+
+
 def test_a_value_that_an_aggregate_cannot_take_is_refused_and_told() -> None:
     bench = Bench(
         "INSERT INTO out SELECT sum(payload.x) AS s, count(*) AS n FROM TUMBLE(\"t\", INTERVAL '10 seconds')", ""
