@@ -113,6 +113,7 @@ def _set_up(config: Config, rules: RuleSet) -> Trial:
 
 def explain(files: Sequence[str], config_file: str, *, code: bool) -> int:
     """Print the plan, or the generated Python, of every rule in some files; without any, in those of the configuration.
+    What rules read, sources, views and joins, comes before them.
 
     The files are compiled together, as a service would: their rules have the same names here as there.
     """
@@ -124,9 +125,9 @@ def explain(files: Sequence[str], config_file: str, *, code: bool) -> int:
             raise survey.errors[0] if survey.errors else ConfigError("`rules` names no file", file=config_file)
         sources = [RuleSource(*text) for text in survey.sources]
     functions = available_functions(host(FunctionSettings(), any_variable=True))
-    rules = compile_rules(sources, functions=functions).rules
-    parts = [rule.source_code if code else rule.explain() for rule in rules]
-    sys.stdout.write("\n".join(part.rstrip("\n") + "\n" for part in parts))
+    queries = compile_rules(sources, functions=functions).queries
+    parts = [query.source_code if code else query.explain() for query in queries]
+    sys.stdout.write("\n".join(part.rstrip("\n") + "\n" for part in parts if part))
     return 0
 
 

@@ -5,13 +5,14 @@ Pure: it reads what the compiler and the engine know. Sinks have their own count
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 import msgspec
 
 from rules.columns import SYSTEM_NAMES
 from rules.compiler import CompiledRule, RuleSet
+from rules.joins.bound import CompiledJoin
 from rules.loaded import LoadedRule
 from rules.sources import source_name
 
@@ -28,6 +29,9 @@ class ListedRule(msgspec.Struct, frozen=True, kw_only=True):
     tags: tuple[str, ...]
     on_error: str
     filters: tuple[str, ...]
+    """Topics and events whose messages it reads, by way of what it ``reads`` too."""
+    reads: tuple[str, ...]
+    """Sources, views and joins that it reads itself."""
     targets: tuple[str, ...]
     columns: dict[str, str]
     file: str
@@ -43,10 +47,21 @@ class ListedRule(msgspec.Struct, frozen=True, kw_only=True):
 def rule_list(rules: RuleSet, loaded: Iterable[LoadedRule]) -> list[ListedRule]:
     """All rules in the order of their files and lines."""
     running = {rule.name: rule for rule in loaded}
-    return [_listed(rule, running.get(rule.name)) for rule in rules.rules]
+    filters: dict[str, dict[str, None]] = {}
+    for relation in rules.relations:  # each after what it reads
+        filters[relation.name] = _filters(relation, filters)
+    return [_listed(rule, _filters(rule, filters), running.get(rule.name)) for rule in rules.rules]
 
 
-def _listed(rule: CompiledRule, loaded: LoadedRule | None) -> ListedRule:
+def _filters(query: CompiledRule | CompiledJoin, known: Mapping[str, Mapping[str, None]]) -> dict[str, None]:
+    """What a query reads of messages, also by way of others, each once."""
+    found = dict.fromkeys(query.filters)
+    for name in query.reads:
+        found |= known[name]
+    return found
+
+
+def _listed(rule: CompiledRule, filters: Iterable[str], loaded: LoadedRule | None) -> ListedRule:
     counted: dict[str, Any] = {}
     if loaded is not None:
         counts = loaded.counts
@@ -60,7 +75,8 @@ def _listed(rule: CompiledRule, loaded: LoadedRule | None) -> ListedRule:
         description=rule.options.description,
         tags=rule.options.tags,
         on_error=rule.options.on_error,
-        filters=tuple(SYSTEM_NAMES.get(name) or source_name(name) for name in rule.filters),
+        filters=tuple(SYSTEM_NAMES.get(name) or source_name(name) for name in filters),
+        reads=rule.reads,
         targets=rule.targets,
         columns={
             name: kind.value for schema in rule.schemas for name, kind in zip(schema.names, schema.types, strict=True)

@@ -180,8 +180,13 @@ class Binder(JoinBinder):
             scope.write(name, steps, self._plain(value) if steps else value)
             outputs.named(name, scope.names[name])
             return
+        column = self._aliased_column(tree)
         value = self.expression(tree)
-        if isinstance(tree, exp.Column | exp.Dot | exp.Bracket) and (name := _root(tree)):
+        if column is not None:
+            name = column if tree.expression.name in scope.names else tree.expression.name
+            scope.write(name, (), value)
+            outputs.named(name, scope.names[name])
+        elif isinstance(tree, exp.Column | exp.Dot | exp.Bracket) and (name := _root(tree)):
             scope.write(name, self._alias_steps(tree), value)
             outputs.named(name, scope.names[name])
         elif isinstance(tree, exp.Literal) and tree.is_string:
@@ -191,6 +196,15 @@ class Binder(JoinBinder):
             call = tree.this if isinstance(tree, Modified) else tree
             hint = call.name if isinstance(call, exp.Anonymous) else "case" if isinstance(call, exp.Case) else ""
             outputs.generated(hint, scope.add(value))
+
+    def _aliased_column(self, tree: exp.Expr) -> str | None:
+        """The column that ``alias.name`` is; None for what is something else."""
+        if not (isinstance(tree, exp.Dot) and isinstance(tree.this, exp.Column)):
+            return None
+        columns = self._aliases.get(tree.this.name)
+        if columns is None or self._scope.knows(tree.this.name):
+            return None
+        return columns.get(tree.expression.name)
 
     def _star(self, outputs: Outputs, leave_out: Container[str] = (), replaced: Mapping[str, Expr] = _NOTHING) -> None:
         scope = self._scope

@@ -81,6 +81,11 @@ class Catalog:
             return
         self._definitions[name] = Definition(name, KINDS[type(tree)], statement, problems)
 
+    def place_of(self, name: str) -> str:
+        """What is defined by this name and where, in words; empty where nothing is."""
+        found = self._definitions.get(name)
+        return "" if found is None else f"the {found.kind} in {found.problems.source.path}:{found.statement.line}"
+
     def find(self, name: str) -> Relation | None:
         found = self._definitions.get(name)
         if found is None:

@@ -28,6 +28,7 @@ from rules.joins.bound import CompiledJoin, CompiledTable
 from rules.nodes import MORE_SINKS_ARG, CreateSource, CreateTable, CreateView, Foreach, SelectAll, span_of
 from rules.options import VIEW_OPTIONS, RuleOptions, read_options
 from rules.parts import Part, compile_part
+from rules.plan import time_text
 from rules.relations import EventColumn, Relation
 from rules.sources import kinds_of
 from rules.statements import Statement, parse
@@ -88,7 +89,11 @@ class CompiledRule:
         """The plan as text, part by part, with the options that are not as they are by default."""
         plans = [part.plan.explain().partition("\n") for part in self.parts]
         options = self.options.changed()
-        head = [plans[0][0], f"with {options}"] if options else [plans[0][0]]
+        head = [plans[0][0] if self.kind == "rule" else f"{self.kind} {self.name}"]
+        if options:
+            head.append(f"with {options}")
+        if self.time is not None:
+            head.append(f"time {time_text(*self.time)}")
         return "\n".join([*head, *(steps for _, _, steps in plans)])
 
 
@@ -100,6 +105,11 @@ class RuleSet:
     rules: tuple[CompiledRule, ...] = ()
     relations: tuple[CompiledRule | CompiledJoin, ...] = ()
     tables: tuple[CompiledTable, ...] = ()
+
+    @property
+    def queries(self) -> tuple[CompiledRule | CompiledJoin, ...]:
+        """All that runs, each after what it reads."""
+        return (*self.relations, *self.rules)
 
     def schemas_for(self, target: str) -> list[Schema]:
         """The schemas of the rules that write into ``target``, each once."""
@@ -313,6 +323,9 @@ class _Compiler:
         taken = self._places.get(name)
         if taken is not None:
             problems.add("duplicate-rule", f"there is already a rule {name!r}", span, hint=f"it is in {taken}")
+        elif place := self._catalog.place_of(name):
+            hint = f"it is {place}; states and counters go by the name, so give the rule another"
+            problems.add("duplicate-rule", f"{name!r} is taken already", span, hint=hint)
         self._places.setdefault(name, f"{problems.source.path}:{statement.line}")
 
 

@@ -187,15 +187,20 @@ def _grouped(query: Query, grouping: Grouping, text: Unparser) -> Iterator[Step]
         text.of(node) for root in _roots(query) for node in walk(root) if isinstance(node, Aggregated)
     )
     aggregates = ("the rows",) if grouping.rows else tuple(calls)
-    timing = grouping.timing
     told = "arrival"
-    if isinstance(timing, EventTime):
-        told = f"{text.of(grouping.time)}, {interval_text(timing.delay)} behind the latest"
-        if timing.delay >= HELD:
-            told = f"{text.of(grouping.time)}, as far as {query.relation} has come"
-        if timing.idle_timeout is not None:
-            told += f", with the clock after {interval_text(timing.idle_timeout)} without rows"
+    if isinstance(grouping.timing, EventTime):
+        told = time_text(text.of(grouping.time), grouping.timing)
     yield Group(_window(grouping, text), told, tuple(map(text.of, grouping.keys)), aggregates)
+
+
+def time_text(name: str, timing: EventTime) -> str:
+    """How a watermark goes: the column of its time, and what it waits for."""
+    if timing.delay >= HELD:
+        return f"{name}, as far as the rows that are read have come"
+    told = f"{name}, {interval_text(timing.delay)} behind the latest"
+    if timing.idle_timeout is not None:
+        told += f", with the clock after {interval_text(timing.idle_timeout)} without rows"
+    return told
 
 
 def _window(grouping: Grouping, text: Unparser) -> str:

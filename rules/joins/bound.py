@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from core.message import Schema
 from rules.codegen import Program
+from rules.functions.intervals import interval_text
 from rules.joins.lookup import Condition, LookupPlan
 from rules.joins.options import LookupOptions
 from rules.joins.stream import Bounds, Side, StreamPlan
@@ -59,6 +60,14 @@ class BoundJoin:
         return StreamPlan(_side(self.left), _side(self.right), self.near, self.outer, on, identity=identity)
 
 
+def _near(join: BoundJoin) -> str:
+    near = join.near
+    if isinstance(near, Tumble):
+        return f"the same window of {interval_text(near.size)}"
+    assert near is not None  # noqa: S101  else it is a lookup
+    return f"from {interval_text(near.low)} to {interval_text(near.high)} after the left row"
+
+
 def _side(side: JoinSide) -> Side:
     assert side.time is not None  # noqa: S101  the binder has looked
     assert side.timing is not None  # noqa: S101
@@ -83,6 +92,23 @@ class CompiledJoin:
     @property
     def kind(self) -> str:
         return "join"
+
+    @property
+    def source_code(self) -> str:
+        """The generated Python of what ON asks beside keys and times; empty where that is nothing."""
+        return "" if self.condition is None else self.condition.source
+
+    def explain(self) -> str:
+        """The join as text."""
+        join = self.join
+        how = "look up in" if join.lookup is not None else "keep rows of both sides for"
+        lines = [f"join {self.name}", f"  {how} {join.right.relation}"]
+        if join.near is not None:
+            lines.append(f"  near in time: {_near(join)}")
+        if join.outer:
+            lines.append("  rows of the left side without a partner too")
+        lines += [f"  read {name}" for name in self.reads]
+        return "\n".join(lines)
 
     @property
     def filters(self) -> tuple[str, ...]:

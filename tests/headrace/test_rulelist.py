@@ -54,6 +54,7 @@ def test_rows_go_to_every_sink_and_rules_are_listed(
         "tags": ["meter", "billing"],
         "on_error": "report",
         "filters": ["cp/+/meter"],
+        "reads": [],
         "targets": ["meter", "counted"],
         "columns": {"clientid": "TEXT", "station": "ANY", "kw": "DOUBLE"},
         "line": 1,

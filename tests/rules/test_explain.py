@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from rules.compiler import CompiledRule, RuleSource, compile_rules
+from rules.joins.bound import CompiledJoin
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDENS = Path(__file__).parent / "explained"
@@ -21,19 +22,19 @@ EXAMPLES = sorted(path.parent for path in ROOT.glob("examples/*/rules"))
 FILES = [*sorted(ROOT.glob("examples/*/rules/*.sql")), *sorted((GOLDENS.parent / "fixtures").glob("*/*.sql"))]
 
 
-def rules_of(folder: Path) -> tuple[CompiledRule, ...]:
+def queries_of(folder: Path) -> tuple[CompiledRule | CompiledJoin, ...]:
     files = sorted(folder.glob("rules/*.sql"))
-    return compile_rules([RuleSource(str(path), path.read_text()) for path in files]).rules
+    return compile_rules([RuleSource(str(path), path.read_text()) for path in files]).queries
 
 
 def test_there_is_something_to_explain() -> None:
     assert EXAMPLES
-    assert all(rules_of(folder) for folder in EXAMPLES)
+    assert all(queries_of(folder) for folder in EXAMPLES)
 
 
 @pytest.mark.parametrize("folder", EXAMPLES, ids=lambda folder: folder.name)
 def test_every_rule_of_the_examples(folder: Path) -> None:
-    actual = "\n\n".join(rule.explain() for rule in rules_of(folder)) + "\n"
+    actual = "\n\n".join(query.explain() for query in queries_of(folder)) + "\n"
     golden = GOLDENS / f"{folder.name}.txt"
     if os.environ.get("ACCEPT") == "1":
         golden.parent.mkdir(exist_ok=True)

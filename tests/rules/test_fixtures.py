@@ -23,6 +23,7 @@ from rules.diagnostics import Problems, Source
 from rules.evaluate import EvalError, evaluate
 from rules.format import format_rules
 from rules.functions import builtin_functions
+from rules.joins.bound import CompiledJoin
 from rules.statements import parse
 from rules.tree import Ref
 from rules.types import Types
@@ -64,8 +65,8 @@ def typed(sql: str) -> str:
     return "\n".join(lines)
 
 
-def each_rule(show: Callable[[CompiledRule], str]) -> Callable[[str], str]:
-    return lambda sql: "\n\n".join(map(show, compile_rules([RuleSource("rules/test.sql", sql)]).rules))
+def each_query(show: Callable[[CompiledRule | CompiledJoin], str]) -> Callable[[str], str]:
+    return lambda sql: "\n\n".join(filter(None, map(show, compile_rules([RuleSource("rules/test.sql", sql)]).queries)))
 
 
 def errors(sql: str) -> str:
@@ -77,8 +78,8 @@ def errors(sql: str) -> str:
 PASSES: dict[str, Callable[[str], str]] = {
     "parse": parsed,
     "types": typed,
-    "plans": each_rule(CompiledRule.explain),
-    "codegen": each_rule(lambda rule: rule.source_code.rstrip("\n")),
+    "plans": each_query(lambda query: query.explain()),
+    "codegen": each_query(lambda query: query.source_code.rstrip("\n")),
     "errors": errors,
     "format": lambda sql: format_rules("rules/test.sql", sql).text.rstrip("\n"),
     "codes": errors,

@@ -369,3 +369,8 @@ def test_a_restart_at_any_point_changes_nothing() -> None:
     assert expected[1]
     assert run(set(range(60))) == expected
     assert run({3, 17, 40}) == expected
+
+
+def test_a_qualified_column_is_called_as_it_is() -> None:
+    bench = Bench("INSERT INTO out SELECT m.station, m.power + 1 AS p, m.power FROM meter AS m")
+    assert bench.send(meter(1, 2)) == [{"station": "a", "p": 3.0, "power": 2.0}]
