@@ -7,16 +7,17 @@ source's column before it means an output, as in standard SQL.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Final
 
 from sqlglot import exp
 
 from core.errors import HeadraceError
 from core.message import Type
-from rules.aggregates import AGGREGATES, AggregateCall, OrderBy, check_call
+from rules.aggregates import AGGREGATES, Aggregate, AggregateCall, OrderBy, check_call
 from rules.analytics import ANALYTICS
 from rules.bind_analytics import CHANGED_COLS, AnalyticBinder
 from rules.codes import AGGREGATES_PAGE, ANALYTICS_PAGE
@@ -24,10 +25,22 @@ from rules.diagnostics import suggestion
 from rules.functions import FunctionTable
 from rules.nodes import Modified, span_of
 from rules.tree import UNDEFINED, Aggregated, Column, Const, Expr, ObjectOf, walk
+from rules.types import LABELS, NUMBERS
 
 EDGES: Final = frozenset({"window_start", "window_end"})
 """In a query with a window these are its boundaries, whatever columns its source has."""
 _WINDOW: Final = "FROM TUMBLE(source, ts, INTERVAL '1 minute') gives it the rows of a minute"
+
+
+_TAKES: Final = MappingProxyType({"number": "numbers", "boolean": "conditions", "string": "texts", "map": "objects"})
+_INSTEAD: Final = MappingProxyType(
+    {
+        Type.TEXT: "CAST(x AS DOUBLE) makes a number of a text",
+        Type.BOOLEAN: "count(*) FILTER (WHERE x) counts the rows for which it is true",
+        Type.INTERVAL: "EXTRACT(EPOCH FROM x) gives seconds",
+        Type.TIMESTAMP: "min(x) and max(x) take instants",
+    }
+)
 
 
 class AggregateBinder(AnalyticBinder):
@@ -136,9 +149,26 @@ class AggregateBinder(AnalyticBinder):
         except HeadraceError as error:
             self._problems.add("wrong-arity", str(error), span_of(tree), hint=aggregate.doc)
             return UNDEFINED
+        if not self._all_fit(name, aggregate, arguments):
+            return UNDEFINED
         result = aggregate.result_type([self._types.declared(argument) for argument in arguments])
         ordered = tuple(order), tuple(directions)
         return Aggregated(name, arguments, tuple(constants), condition, bool(distinct), result, *ordered)
+
+    def _all_fit(self, name: str, aggregate: Aggregate, arguments: Sequence[Expr]) -> bool:
+        """Report arguments that every row would fail on: a text for sum()."""
+        fits = True
+        for parameter, argument in zip(aggregate.parameters, arguments, strict=False):
+            kind = self._types.declared(argument)
+            taken = parameter.kind.types | (NUMBERS if parameter.kind.types & NUMBERS else set())
+            if kind is Type.ANY or not taken or kind in taken:
+                continue
+            label = LABELS[kind]
+            hint = _INSTEAD.get(kind, "") if taken & NUMBERS else ""
+            message = f"{name}() takes {_TAKES.get(parameter.kind.label, parameter.kind.label)}, this is {label}"
+            self._problems.add("wrong-type", message, argument.span, label=label, hint=hint or aggregate.doc)
+            fits = False
+        return fits
 
     def _row_object(self) -> Expr:
         """``*``: the row as an object."""
