@@ -1,7 +1,5 @@
 """Joins with lookup tables from their SQL to the rows of sinks, in an engine whose tables are answered by hand."""
 
-
-
 from __future__ import annotations
 
 import json
