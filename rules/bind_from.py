@@ -37,6 +37,11 @@ class SourceBinder(ExpressionBinder):
         return () if self._time is None else (self._time, *self._other_times)
 
     @property
+    def knows_columns(self) -> bool:
+        """False: what the query reads has errors of its own, and nothing more can be said of the query."""
+        return self._columns.strict
+
+    @property
     def corrected(self) -> bool:
         """May a row of the relation be another's correction?"""
         return self._corrected

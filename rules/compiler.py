@@ -191,7 +191,7 @@ class _Compiler:
         before = len(problems.found)
         try:
             if isinstance(tree, CreateView):
-                relation: Relation | None = self._view(definition, tree)
+                relation = self._view(definition, tree)
             elif isinstance(tree, CreateSource):
                 relation = self._source(definition, tree)
             else:
@@ -201,12 +201,14 @@ class _Compiler:
             relation = None
         return None if len(problems.found) > before else relation
 
-    def _view(self, definition: Definition, tree: CreateView) -> Relation:
+    def _view(self, definition: Definition, tree: CreateView) -> Relation | None:
         problems = definition.problems
         definition.options = read_options(tree.args.get("options") or (), problems, VIEW_OPTIONS)
         binder = Binder(MESSAGE_COLUMNS, self._functions, problems, self._catalog)
         found = len(problems.found)
         query = binder.query(tree.args["expression"])
+        if not binder.knows_columns:
+            return None
         if len(problems.found) == found:
             check(query, problems)
         if len(problems.found) == found:
@@ -258,8 +260,9 @@ class _Compiler:
         self._claim(name, span_of(place), statement, problems)
         before = len(problems.found)
         try:
-            query = Binder(MESSAGE_COLUMNS, self._functions, problems, self._catalog).query(query_tree)
-            if len(problems.found) > before or insert is None:
+            binder = Binder(MESSAGE_COLUMNS, self._functions, problems, self._catalog)
+            query = binder.query(query_tree)
+            if len(problems.found) > before or insert is None or not binder.knows_columns:
                 return
             check(query, problems)
             if len(problems.found) > before:
