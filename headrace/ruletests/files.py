@@ -220,7 +220,7 @@ def _check_names(tests: RuleTests, decoder: Decoder, found: TestFile) -> None:
         return  # without the rules nothing is known
     taken = Counter(test.name for test in tests.test)
     sinks = sorted({target for rule in found.rules.rules for target in rule.targets})
-    names = [rule.name for rule in found.rules.rules]
+    names = [query.name for query in (*found.rules.rules, *found.rules.relations)]
     for index, test in enumerate(tests.test):
         if taken[test.name] > 1:
             decoder.fail(("test", index, "name"), f"another test is called {test.name!r}")

@@ -85,7 +85,7 @@ def _errors(file: TestFile, index: int, test: RuleTest, result: Result) -> list[
             if expected.count > 1:
                 title = f"an error that is expected {expected.count} times happened {_times(len(fitting))}"
             problems.append(Problem(title, file.line("test", index, "error", place), (Line("-", _wanted(expected)),)))
-    places = {rule.name: f"{rule.path}:{rule.line}" for rule in file.rules.rules}
+    places = {query.name: f"{query.path}:{query.line}" for query in file.rules.queries}
     for failure in left[:MAX_SHOWN]:
         line = file.line("test", index, "name")
         if failure.step is not None:

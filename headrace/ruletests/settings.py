@@ -120,7 +120,7 @@ class ExpectedError(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, fr
     """A rule that fails on a message. Every failure must be expected; keys that are left out fit any."""
 
     rule: str | None = None
-    """The name of the rule."""
+    """The name of the rule, or of the source, view or join that fails."""
     stage: str | None = None
     """EMQX's class of the error, such as ``select_and_transform_error``."""
     code: str | None = None
