@@ -74,12 +74,12 @@ def left_out(case: Case) -> str:
     if "streams" in given:
         return "streams and windows"
     if str(case.get("source", "")).find("funcs_agg") >= 0:
-        return "aggregates: a rule sees one message at a time"
+        return "aggregates: what is asked here is one message"
     stage = given.get("stage", "")
     if stage and not stage.startswith(("SELECT", "WHERE")):
-        return f"{stage.split(' only')[0]}: a rule sees one message at a time"
+        return f"{stage.split(' only')[0]}: what is asked here is one message"
     if stage and "row" not in given["data"]:
-        return "several rows: a rule sees one message at a time"
+        return "several rows: what is asked here is one message"
     if stage and "meta" in given["data"]:
         return "meta(): a message's properties are columns here"
     return ""

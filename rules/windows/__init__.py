@@ -55,7 +55,7 @@ Where a call goes on from one window to the next (``Accumulators.carries``: the 
 each key are kept for ``Limits.carry`` (``carried``).
 
 The result of a stream does not depend on how it is cut into calls of ``process`` (only *when* rows are emitted does,
-and for ``EMIT ON CHANGE`` how many intermediate rows there are): lateness is judged row by row.
+and for ``Emit.ON_CHANGE`` how many intermediate rows there are): lateness is judged row by row.
 """
 
 from rules.aggregates.keys import boxed, unboxed

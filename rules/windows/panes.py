@@ -282,7 +282,7 @@ class PaneOperator(WindowOperator):
         return lambda key: before(key, start, states_of(key, kept))
 
     def _emit_changes(self, emitted: list[Row]) -> None:
-        """The results anew of what this batch changed; for windows that are emitted, or EMIT ON CHANGE."""
+        """The results anew of what this batch changed; for windows that are emitted, or ``Emit.ON_CHANGE``."""
         watermark = self.clock.watermark
         if self.carried.used:
             self._change_next()

@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 from formats.json import encode_document
+from rules.compiler import RuleSource, compile_rules
 from rules.evaluate import EvalError, evaluate
+from rules.options import DEFAULT, OPTIONS
 
 REFERENCE = Path(__file__).resolve().parents[2] / "docs" / "reference"
 PAGES = ("expressions.md", "emqx-differences.md")
@@ -60,3 +62,15 @@ def test_example(sql: str, value: str, payload: str) -> None:
         assert not actual.startswith("error "), actual
         assert json.loads(actual) == json.loads(value)
         assert actual == value
+
+
+def test_the_page_of_rules_has_every_option_with_its_default() -> None:
+    page = dict(re.findall(r"^\| `(\w+)` \| (.+?) \|", (REFERENCE / "rules.md").read_text(), re.MULTILINE))
+    assert set(OPTIONS) <= page.keys()
+    for name in OPTIONS:
+        usual = page[name].strip("`")
+        if usual not in ("none", "''"):
+            option = "" if name == "on_error" else ", on_error = 'disable'"
+            sql = f'CREATE RULE r WITH ({name} = {usual}{option}) AS INSERT INTO s SELECT 1 AS x FROM "t"'
+            [rule] = compile_rules([RuleSource("rules.md", sql)]).rules
+            assert getattr(rule.options, name) == getattr(DEFAULT, name), name
