@@ -26,12 +26,16 @@ from pathlib import Path
 from typing import Any, Final
 
 from mutations import Mutator, material
+from sqlglot import exp
 
 from core.errors import PayloadError, RuleError
 from formats.json import encode_document
 from rules.compiler import RuleSource, compile_rules
+from rules.diagnostics import Problems, Source
 from rules.evaluate import EvalError, evaluate
 from rules.functions import builtin_functions
+from rules.nodes import Foreach
+from rules.statements import parse
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 MESSAGES: Final[tuple[dict[str, Any], ...]] = (
@@ -45,6 +49,26 @@ MESSAGES: Final[tuple[dict[str, Any], ...]] = (
     {"topic": "", "payload": b"\xff\x00", "flags": {"retain": True}, "user_properties": {}},
     {"topic": "a/\u00e9", "payload": {"a": "text", "b": -0.0, "l": [{"x": 1}, {"x": "2"}]}},
 )
+_DECLARED: Final = """
+CREATE SOURCE meter (station TEXT, connector INT, power DOUBLE NOT NULL, ts TIMESTAMP NOT NULL,
+  WATERMARK FOR ts AS ts - INTERVAL '10 seconds') WITH (topic = 'cp/{station}/{connector}/meter');
+CREATE SOURCE alarm (station TEXT, text TEXT, ts TIMESTAMP NOT NULL, WATERMARK FOR ts AS ts) WITH (topic = 'a/+');
+CREATE TABLE stations (id TEXT, name TEXT) WITH (type = 'lookup', file = 'stations.csv', key = 'id');
+"""
+"""What stands before the inputs that are compiled as rules, so that some of them find what they read."""
+_QUERIES: Final = """
+SELECT station, count(*) AS n, avg(DISTINCT power) AS p, max(power) FILTER (WHERE connector > 1) AS m
+FROM TUMBLE(meter, ts, INTERVAL '1 minute') AS w WHERE power > 0 GROUP BY station, window_start
+HAVING count(*) > 1 ORDER BY n DESC NULLS LAST LIMIT 3;
+SELECT w.station, array_agg(power ORDER BY ts DESC, power)[1] AS p, window_end
+FROM HOP(meter, ts, INTERVAL '1 minute', INTERVAL '1 hour', 'Europe/Berlin') w GROUP BY w.station, window_end;
+SELECT station, sum(power) AS p FROM meter GROUP BY station, SLIDINGWINDOW(mi, 5) OVER (WHEN power > 1);
+SELECT count(*) AS n FROM meter GROUP BY COUNTWINDOW(10, 5) FILTER (WHERE power > 1), connector;
+SELECT m.station, s.name AS name FROM meter AS m LEFT JOIN stations AS s ON s.id = m.station AND m.power > 1;
+SELECT m.station, a.text FROM meter m JOIN alarm a ON a.station = m.station
+AND a.ts BETWEEN m.ts - INTERVAL '5 seconds' AND m.ts + INTERVAL '5 seconds' WHERE m.power > 1
+"""
+_WINDOWED: Final = frozenset(_QUERIES.split(";\n"))
 _ENOUGH: Final = 10
 """Seconds of CPU time after which an input is broken off; what cannot be (C code) ends the program after so many times
 this, with a traceback and the input in the last line."""
@@ -57,6 +81,8 @@ def statements(cases: Path | None) -> Iterator[str]:
         for statement in path.read_text("utf-8").split(";\n"):
             yield statement
             yield statement[statement.upper().find("SELECT") :]
+    yield from _DECLARED.split(";\n")
+    yield from _QUERIES.split(";\n")
     for function in builtin_functions().values():
         for call, _result in function.examples:
             yield f"SELECT {call} AS x FROM t"  # noqa: S608 - our own examples
@@ -112,9 +138,13 @@ def compiled(sql: str) -> str:
 
 
 def meant(statement: str) -> bool:
-    """Is this a statement that gives rows or fails at run time?"""
+    """Is this a statement that gives rows or fails at run time, or a declaration, or a query with a window?"""
+    problems = Problems(Source("fuzz.sql", statement))
+    trees = [found.tree for found in parse(problems)]
+    if trees and not problems.found and not isinstance(trees[0], exp.Select | exp.Insert | Foreach):
+        return True
     try:
-        return evaluated(statement, MESSAGES[0]) != "error before"
+        return statement in _WINDOWED or evaluated(statement, MESSAGES[0]) != "error before"
     except Broken:
         return True
 
@@ -133,7 +163,7 @@ def run(inputs: int, mutator: Mutator, limit: float) -> dict[str, Any]:
         start = time.process_time()
         try:
             ended = f"{make.__name__}: {evaluated(sql, MESSAGES[number % len(MESSAGES)])}"
-            found[compiled(f"INSERT INTO a {sql}" if number % 2 else sql)] += 1
+            found[compiled(f"{_DECLARED}INSERT INTO a {sql}" if number % 2 else sql)] += 1
         except (Exception, Overrun) as error:  # noqa: BLE001 - whatever it is, it is what is looked for
             signal.setitimer(signal.ITIMER_VIRTUAL, 0)
             ended = "broken"
