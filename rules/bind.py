@@ -180,14 +180,11 @@ class Binder(JoinBinder):
             scope.write(name, steps, self._plain(value) if steps else value)
             outputs.named(name, scope.names[name])
             return
-        column = self._aliased_column(tree)
+        place = self._place_of(tree)
         value = self.expression(tree)
-        if column is not None:
-            name = column if tree.expression.name in scope.names else tree.expression.name
-            scope.write(name, (), value)
-            outputs.named(name, scope.names[name])
-        elif isinstance(tree, exp.Column | exp.Dot | exp.Bracket) and (name := _root(tree)):
-            scope.write(name, self._alias_steps(tree), value)
+        if place is not None:
+            name, steps = place
+            scope.write(name, steps, value)
             outputs.named(name, scope.names[name])
         elif isinstance(tree, exp.Literal) and tree.is_string:
             scope.write(tree.name, (), value)
@@ -197,14 +194,19 @@ class Binder(JoinBinder):
             hint = call.name if isinstance(call, exp.Anonymous) else "case" if isinstance(call, exp.Case) else ""
             outputs.generated(hint, scope.add(value))
 
-    def _aliased_column(self, tree: exp.Expr) -> str | None:
-        """The column that ``alias.name`` is; None for what is something else."""
-        if not (isinstance(tree, exp.Dot) and isinstance(tree.this, exp.Column)):
+    def _place_of(self, tree: exp.Expr) -> tuple[str, tuple[Expr, ...]] | None:
+        """Where a path without AS is written to: to itself, without the name of its source; None for no path."""
+        name = _root(tree)
+        if not (name and isinstance(tree, exp.Column | exp.Dot | exp.Bracket)):
             return None
-        columns = self._aliases.get(tree.this.name)
-        if columns is None or self._scope.knows(tree.this.name):
-            return None
-        return columns.get(tree.expression.name)
+        steps = self._alias_steps(tree)
+        first = steps[0] if steps else None
+        if name not in self._aliases or self._scope.knows(name) or not isinstance(first, Const):
+            return name, steps
+        column, steps = str(first.value), steps[1:]
+        if column in self._scope.names and not steps:
+            column = self._aliases[name].get(column, column)  # another side's has the name
+        return column, steps
 
     def _star(self, outputs: Outputs, leave_out: Container[str] = (), replaced: Mapping[str, Expr] = _NOTHING) -> None:
         scope = self._scope

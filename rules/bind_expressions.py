@@ -70,6 +70,7 @@ _COMPARISONS: Final[Mapping[type[exp.Expr], str]] = MappingProxyType(
 )
 _OPERATOR_FUNCTIONS: Final = MappingProxyType({"div": "div", "mod": "mod"})
 _NOW: Final = "CURRENT_TIMESTAMP"
+_OF_RESULT: Final = "the boundaries of a window are known of its result: in SELECT, HAVING and ORDER BY"
 _MODULE_PREFIX: Final = "emqx_rule_funcs"
 
 
@@ -147,22 +148,20 @@ class ExpressionBinder(FormBinder, MessageBinder, AggregateBinder):
             return value
         self._check(tree)
         name = tree.name
-        qualified = name in self._aliases and isinstance(inner, exp.Dot) and not self._scope.knows(name)
-        if qualified:
-            name = self._qualified(name, inner)  # type: ignore[arg-type]
-            del steps[0]
-        elif name in self._ambiguous and name not in self._scope.names:
+        if name in self._aliases and isinstance(inner, exp.Dot) and not self._scope.knows(name):
+            return self._column(self._qualified(name, inner), steps[1:], whole)
+        if name in self._ambiguous and name not in self._scope.names:
             ways = " or ".join(f"{alias}.{name}" for alias in self._ambiguous[name])
             message = f"{name!r} is a column of {' and of '.join(map(repr, self._ambiguous[name]))}"
             self._problems.add("ambiguous-column", message, span_of(tree), hint=f"write {ways}")
-        if self._grouped and name in EDGES and not (steps or qualified or self._of_rows or name in self._scope.names):
+        if self._grouped and name in EDGES and not (steps or self._of_rows or name in self._scope.names):
             return WindowEdge(name == "window_end")
         if name.upper() == _NOW and not (steps or self._scope.knows(name)):
             return Received()
         if not self._scope.knows(name) and name.lower() != "null" and self._columns.strict:
             hint = suggestion(name, [*self._columns.specs, *self._scope.names, *self._scope.base])
             if self._grouped and name in EDGES:
-                hint = "the boundaries of a window are known of its result: in SELECT, HAVING and ORDER BY"
+                hint = _OF_RESULT
             elif hint is None and PAYLOAD in self._columns.specs:
                 hint = f"fields of the payload are written {PAYLOAD}.{name}, texts 'like this'"
             self._problems.add(
@@ -172,19 +171,30 @@ class ExpressionBinder(FormBinder, MessageBinder, AggregateBinder):
                 hint=hint or f"there are {', '.join(self._columns.specs)}",
             )
         if steps and self._kind(self._scope.read(name, [], condition=True, typed=self._types.temporal)) in TEMPORAL:
-            return self._wrong(
-                f"an instant or interval has no parts behind a dot: {name!r} is one",
-                span_of(whole),
-                hint=f"EXTRACT(HOUR FROM {name})",
-            )
+            return self._no_parts(name, whole)
         return self._scope.read(name, steps, condition=self._condition, typed=self._types.temporal)
+
+    def _no_parts(self, name: str, tree: exp.Expr) -> Expr:
+        message = f"an instant or interval has no parts behind a dot: {name!r} is one"
+        return self._wrong(message, span_of(tree), hint=f"EXTRACT(HOUR FROM {name})")
+
+    def _column(self, name: str, steps: list[Step], tree: exp.Expr) -> Expr:
+        """A path that begins with its source's name: it means a column of that, whatever fields are called."""
+        if self._grouped and not (self._of_rows or steps) and name in EDGES and name not in self._scope.columns:
+            return WindowEdge(name == "window_end")
+        if steps and self._kind(self._scope.column(name, [])) in TEMPORAL:
+            return self._no_parts(name, tree)
+        return self._scope.column(name, steps)
 
     def _qualified(self, alias: str, tree: exp.Dot) -> str:
         """The column that ``alias.name`` means."""
-        name = tree.expression.name
+        name: str = tree.expression.name
         columns = self._aliases[alias]
+        edge = self._grouped and name in EDGES
+        if edge and name not in columns and not self._of_rows:
+            return name
         if name not in columns and self._columns.strict:
-            hint = suggestion(name, columns) or f"it has {', '.join(columns)}"
+            hint = _OF_RESULT if edge else suggestion(name, columns) or f"it has {', '.join(columns)}"
             self._problems.add("unknown-column", f"{alias!r} has no column {name!r}", span_of(tree), hint=hint)
             return "null"
         return columns.get(name, name)

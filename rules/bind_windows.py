@@ -309,12 +309,12 @@ class WindowBinder(SourceBinder):
         """What a group is told apart by; None for the window's boundaries, which always do."""
         if isinstance(tree, exp.Literal) and not tree.is_string:
             key = self._field_number(tree, outputs)
-        elif isinstance(tree, exp.Column) and tree.name in EDGES and self._is_edge(tree.name):
+        elif self._is_edge(tree):
             return None
         else:
             with self._of_input():
                 key = self.expression(tree)
-        value = self._scope.lets[key.index] if isinstance(key, Ref) else key
+        value = self._meant(key)
         nodes = list(walk(value))
         if any(isinstance(node, WindowEdge) for node in nodes) and not any(
             isinstance(node, Column | Document | Sender | Ref) for node in nodes
@@ -336,9 +336,22 @@ class WindowBinder(SourceBinder):
         self._problems.add("not-grouped", message, span_of(tree), hint=f"fields are 1 to {len(entries)}")
         return UNDEFINED
 
-    def _is_edge(self, name: str) -> bool:
-        output = self._scope.names.get(name)
-        return output is None or isinstance(self._scope.lets[output], WindowEdge)
+    def _is_edge(self, tree: exp.Expr) -> bool:
+        """Is it a boundary of the window, by itself or behind the name of the source?"""
+        if isinstance(tree, exp.Dot) and isinstance(tree.this, exp.Column):
+            name, alias = tree.expression.name, tree.this.name
+            columns = None if self._scope.knows(alias) else self._aliases.get(alias)
+            return columns is not None and name in EDGES and name not in columns
+        if not (isinstance(tree, exp.Column) and tree.name in EDGES):
+            return False
+        output = self._scope.names.get(tree.name)
+        return output is None or isinstance(self._meant(Ref(output)), WindowEdge)
+
+    def _meant(self, value: Expr) -> Expr:
+        """What a field is that is named, perhaps by way of others."""
+        while isinstance(value, Ref):
+            value = self._scope.lets[value.index]
+        return value
 
     def _ordered(self, tree: exp.Expr) -> list[exp.Expr]:
         order = tree.args.get("order")

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, Literal
 
+from sqlglot import exp
+
 from core.errors import HeadraceError, PayloadError
 from core.instants import rfc3339
 from core.message import MISSING, Batch, Message, Publisher, Row, Schema, Type
@@ -20,7 +22,7 @@ from rules.compiler import CompiledRule
 from rules.diagnostics import Diagnostic, Problems, Source, Span
 from rules.functions import FunctionTable, hostless_functions
 from rules.loaded import Hooks, LoadedRule, RuleFailure
-from rules.nodes import Foreach, span_of
+from rules.nodes import Foreach, WindowTable, span_of
 from rules.options import RuleOptions
 from rules.parts import compile_part
 from rules.scope import PAYLOAD
@@ -28,6 +30,7 @@ from rules.split_analytics import analytics_of
 from rules.statements import parse
 
 _NAME = "eval"
+_MANY = "headrace test runs rules over many messages and moves the time"
 
 
 class EvalError(HeadraceError):
@@ -117,13 +120,13 @@ def _compile(sql: str, names: tuple[str, ...], functions: FunctionTable) -> Comp
         _raise(problems)
     source: Columns = given_columns(names)
     try:
+        _refuse_many(tree, problems)
         query = Binder(source, functions, problems).query(tree)
         several = [query.grouping, *analytics_of(query)]
         for found in several:
             if found is not None:
                 what = "a window takes" if found is query.grouping else "an analytic function looks at"
-                hint = "headrace test runs rules over many messages and moves the time"
-                problems.add("unsupported", f"eval gives one message, and {what} many", found.span, hint=hint)
+                problems.add("unsupported", f"eval gives one message, and {what} many", found.span, hint=_MANY)
                 break
         _raise(problems)
         part = compile_part(_NAME, ("",), query, problems)
@@ -141,6 +144,16 @@ def _compile(sql: str, names: tuple[str, ...], functions: FunctionTable) -> Comp
         problems.add("too-complex", "this statement is too complex", statements[0].span)
     _raise(problems)
     raise AssertionError("unreachable: _raise has just raised")
+
+
+def _refuse_many(tree: exp.Expr, problems: Problems) -> None:
+    """Windows and joins in FROM, whose sources nothing here declares."""
+    for window in tree.find_all(WindowTable):
+        problems.add("unsupported", "eval gives one message, and a window takes many", span_of(window), hint=_MANY)
+    for join in tree.args.get("joins") or ():
+        if join.args.get("on") is not None:
+            problems.add("unsupported", "eval gives one message, and a join takes several", span_of(join), hint=_MANY)
+    _raise(problems)
 
 
 def _raise(problems: Problems) -> None:

@@ -67,9 +67,11 @@ class Scope:
     def _outer(self, name: str, steps: list[Step]) -> Expr:
         if name in self.base:
             return self._inside(name, self.base[name], steps)
-        if name not in self.columns:
-            return UNDEFINED
-        return self._inside(name, Column(name), steps)
+        return self.column(name, steps)
+
+    def column(self, name: str, steps: list[Step]) -> Expr:
+        """The value of a path into a column of the source, also where an output or a name from outside hides it."""
+        return self._inside(name, Column(name), steps) if name in self.columns else UNDEFINED
 
     def _inside(self, name: str, value: Expr, steps: list[Step]) -> Expr:
         if steps and name == PAYLOAD:
