@@ -73,8 +73,11 @@ class Folder:
         self.config.write_text(text.replace(old, new))
 
     def rows(self, columns: str = "*", table: str = "meter") -> list[tuple[object, ...]]:
+        """The rows of a table; none before the sink has made it."""
         connection = sqlite3.connect(self.database, timeout=TIMEOUT)
         try:
+            if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", [table]).fetchall():
+                return []
             return connection.execute(f"SELECT {columns} FROM {table} ORDER BY rowid").fetchall()  # noqa: S608
         finally:
             connection.close()
@@ -192,6 +195,8 @@ class Client:
     def close(self) -> None:
         self.paho.disconnect()
         self.paho.loop_stop()
+        # Without the callbacks nothing refers back to it, and it closes its pair of sockets when it is let go.
+        self.paho.on_connect = self.paho.on_message = self.paho.on_subscribe = self.paho.on_publish = None
 
 
 def wait_until(condition: Callable[[], bool]) -> None:

@@ -71,6 +71,7 @@ def test_the_page_of_rules_has_every_option_with_its_default() -> None:
         usual = page[name].strip("`")
         if usual not in ("none", "''"):
             option = "" if name == "on_error" else ", on_error = 'disable'"
-            sql = f'CREATE RULE r WITH ({name} = {usual}{option}) AS INSERT INTO s SELECT 1 AS x FROM "t"'
+            rule_text = 'CREATE RULE r WITH ({}{}) AS INSERT INTO s SELECT 1 AS x FROM "t"'
+            sql = rule_text.format(f"{name} = {usual}", option)
             [rule] = compile_rules([RuleSource("rules.md", sql)]).rules
             assert getattr(rule.options, name) == getattr(DEFAULT, name), name
