@@ -92,9 +92,12 @@ class Engine:
         self._tables: dict[str, tuple[CompiledTable, LookupTable]] = {}
         metrics.read(
             "headrace_rule_enabled",
-            "1 for a rule that runs, 0 for one that was switched off because it failed on everything",
+            "1 for a rule or view that runs, 0 for one that was switched off because it failed on everything",
             "gauge",
-            lambda: [((rule.name,), int(rule.disabled is None)) for rule in self.rules],
+            lambda: [
+                ((rule.name,), int(rule.disabled is None))
+                for rule in dict.fromkeys((*self.rules, *self._snapshot.flows))
+            ],
             ("rule",),
         )
         metrics.read(

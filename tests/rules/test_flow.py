@@ -296,6 +296,14 @@ def test_a_view_that_fails_on_everything_is_switched_off() -> None:
     assert bench.engine.next_deadline is None
 
 
+def test_a_view_that_is_switched_off_is_seen() -> None:
+    view = "CREATE VIEW v WITH (on_error = 'disable') AS SELECT 1 / connector AS x FROM meter;"
+    bench = Bench(view + "INSERT INTO out SELECT x FROM v")
+    bench.send(*[meter(1, connector=0)] * 100)
+    assert bench.disabled == ["v"]
+    assert bench.metric("rule_enabled") == {("meter",): 1, ("r.out",): 1}
+
+
 def test_what_only_disabled_rules_read_does_not_run() -> None:
     off = "CREATE RULE off WITH (enabled = false) AS INSERT INTO out SELECT * FROM tens;"
     bench = Bench(TEN + off)
