@@ -340,27 +340,38 @@ class Service:
         await self._listeners.stop()
         await self._listeners.disconnect_all()
         await self._inlets.close()
+        end = asyncio.get_running_loop().time() + self.config.process.shutdown_timeout.seconds
+        await self._drain_until(end)
+        if not self._save_windows():
+            self._pump.hand_on(self._engine.finish(self.clock.now()))
+            await self._drain_until(end)
+        return await self._close()
+
+    async def _drain_until(self, end: float) -> None:
+        """Let sinks take what there is, until this time of the loop at most."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self.config.process.shutdown_timeout.seconds) as self._draining:
+            async with asyncio.timeout_at(end) as self._draining:
                 if self._hurried:
                     self.hurry()
                 await self._drain()
-                self._keep_windows()
-                await self._drain()
         self._draining = None
-        return await self._close()
 
-    def _keep_windows(self) -> None:
-        """Save what the windows hold for the next start; without a ``data_dir`` they give it as it stands."""
-        if self._states is not None:
-            states = self._engine.snapshot()
-            try:
-                if states:
-                    self._states.save(states, self._inbox.offset)
-                return
-            except OSError as error:
-                _log.error("the windows cannot be saved, and are closed: %s", error)
-        self._pump.hand_on(self._engine.finish(self.clock.now()))
+    def _save_windows(self) -> bool:
+        """Save what the windows hold for the next start; False without a place for it. From here on none may close,
+        or what it gave would be given again."""
+        if self._beating is not None:
+            self._beating.cancel()
+        if self._states is None:
+            return False
+        states = self._engine.snapshot()
+        try:
+            if states:
+                self._states.save(states, self._inbox.offset)
+        except OSError as error:
+            _log.error("the windows cannot be saved, and are closed: %s", error)
+            return False
+        self._pump.halt()
+        return True
 
     def hurry(self) -> None:
         """Let :meth:`stop` wait for sinks no longer, or not at all."""

@@ -56,6 +56,21 @@ def test_a_window_goes_on_after_a_restart(folder: Folder, headrace: Start, clien
     assert service.stop() == 0
 
 
+def test_windows_are_saved_also_where_a_sink_does_not_take_its_rows(
+    folder: Folder, headrace: Start, client: Connect
+) -> None:
+    folder.rule(SOURCE + MINUTES)
+    folder.rule("INSERT INTO dead SELECT station FROM meter;", "dead.sql")
+    folder.replace("[admin]", '[sinks.dead]\ntype = "http"\nurl = "http://127.0.0.1:1/"\n[admin]')
+    folder.replace('shutdown_timeout = "20s"', 'shutdown_timeout = "200ms"')
+    service = headrace().ready()
+    one = connected(service, client)
+    publish(one, 10, 5)
+    one.close()
+    assert service.stop() != 0, "a row was lost"
+    assert (folder.path / "data" / FILE_NAME).exists()
+
+
 def test_a_query_that_changed_over_a_restart_is_named(folder: Folder, headrace: Start, client: Connect) -> None:
     folder.rule(SOURCE + MINUTES)
     service = headrace().ready()
