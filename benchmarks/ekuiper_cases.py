@@ -14,7 +14,7 @@ import argparse
 import json
 import tomllib
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -177,15 +177,23 @@ def listed(title: str, counts: Counter[str]) -> None:
         print(f"  {count:4}  {reason}")
 
 
-def report(cases: Sequence[Case], known: Known, *, verbose: bool) -> tuple[dict[str, Any], bool]:
+def report(
+    cases: Sequence[Case],
+    known: Known,
+    run_case: Callable[[Case, Known], Outcome],
+    category_of: Callable[[Case], str],
+    *,
+    left_out: str,
+    verbose: bool,
+) -> tuple[dict[str, Any], bool]:
     """Print the table and the differences; the figures, and whether all is as the data file says."""
     rates: dict[str, Counter[str]] = defaultdict(Counter)
     details: dict[str, Counter[str]] = defaultdict(Counter)
     differing: dict[str, str] = {}
     for case in cases:
-        status, detail = run(case, known)
+        status, detail = run_case(case, known)
         if status != "left out":
-            rates[category(case)][status] += 1
+            rates[category_of(case)][status] += 1
         if status == "differs":
             differing[case["id"]] = detail
             detail = known.differences.get(case["id"], "NEW")
@@ -193,7 +201,7 @@ def report(cases: Sequence[Case], known: Known, *, verbose: bool) -> tuple[dict[
     total = sum(rates.values(), Counter[str]())
     for name, counts in [*sorted(rates.items()), ("all", total)]:
         print(f"{name:32} {counts['passed']:4} of {counts.total():4}  {100 * counts['passed'] / counts.total():5.1f} %")
-    listed("left out, none of a scalar over one row", details["left out"])
+    listed(left_out, details["left out"])
     listed("functions that there are not", details["absent"])
     listed("differences", details["differs"])
     for identity, detail in differing.items():
@@ -211,17 +219,28 @@ def report(cases: Sequence[Case], known: Known, *, verbose: bool) -> tuple[dict[
     return figures, not stale and "NEW" not in details["differs"]
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def command(description: str | None, choose: Callable[[Path], list[Case]], known: Path, **said: Any) -> int:
+    """The program over the cases that ``choose`` takes from its file; ``said`` is what :func:`report` needs."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("file", type=Path)
     parser.add_argument("--failures", action="store_true", help="print every difference")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
     options = parser.parse_args()
-    cases = read_cases(options.file, ("id", "kind", "input", "expected"))
-    figures, good = report(cases, read_known(KNOWN), verbose=options.failures)
+    figures, good = report(choose(options.file), read_known(known), **said, verbose=options.failures)
     if options.json is not None:
         options.json.write_text(json.dumps(figures, indent=1, ensure_ascii=False) + "\n", "utf-8")
     return 0 if good else 1
+
+
+def main() -> int:
+    return command(
+        __doc__,
+        lambda file: read_cases(file, ("id", "kind", "input", "expected")),
+        KNOWN,
+        run_case=run,
+        category_of=category,
+        left_out="left out, none of a scalar over one row",
+    )
 
 
 if __name__ == "__main__":

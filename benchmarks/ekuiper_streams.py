@@ -11,14 +11,12 @@ that does not, and for one that is none any more.
 
 from __future__ import annotations
 
-import argparse
 import json
-from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from ekuiper_cases import Case, Known, Outcome, alike, listed, plain, read_known
+from ekuiper_cases import Case, Known, Outcome, alike, command, plain
 from ekuiper_sql import StreamTranslator, Untranslatable, create_source
 from golden_cases import read_cases
 
@@ -111,51 +109,15 @@ def compared(case: Case, known: Known) -> Outcome:
     return Outcome("passed" if good else "differs", f"{rules}\n    found {found}, {failures}\n    not   {wanted}")
 
 
-def report(cases: Sequence[Case], known: Known, *, verbose: bool) -> tuple[dict[str, Any], bool]:
-    """Print the table and the differences; the figures, and whether all is as the data file says."""
-    rates: dict[str, Counter[str]] = defaultdict(Counter)
-    details: dict[str, Counter[str]] = defaultdict(Counter)
-    differing: dict[str, str] = {}
-    for case in cases:
-        status, detail = run(case, known)
-        if status != "left out":
-            rates[category(case)][status] += 1
-        if status == "differs":
-            differing[case["id"]] = detail
-            detail = known.differences.get(case["id"], "NEW")
-        details[status][detail] += status != "passed"
-    total = sum(rates.values(), Counter[str]())
-    for name, counts in [*sorted(rates.items()), ("all", total)]:
-        print(f"{name:32} {counts['passed']:4} of {counts.total():4}  {100 * counts['passed'] / counts.total():5.1f} %")
-    listed("left out", details["left out"])
-    listed("functions that there are not", details["absent"])
-    listed("differences", details["differs"])
-    for identity, detail in differing.items():
-        if verbose or identity not in known.differences:
-            print(f"{identity}  {detail}")
-    stale = sorted(known.differences.keys() & {case["id"] for case in cases} - differing.keys())
-    if stale:
-        print(f"no differences any more: {' '.join(stale)}")
-    figures = {
-        "passed": total["passed"],
-        "cases": total.total(),
-        "by_category": {name: [counts["passed"], counts.total()] for name, counts in sorted(rates.items())},
-        **{status: dict(sorted(details[status].items())) for status in ("left out", "absent", "differs")},
-    }
-    return figures, not stale and "NEW" not in details["differs"]
-
-
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("file", type=Path)
-    parser.add_argument("--failures", action="store_true", help="print every difference")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
-    options = parser.parse_args()
-    cases = [case for case in read_cases(options.file, ("id", "input", "expected")) if "streams" in case["input"]]
-    figures, good = report(cases, read_known(KNOWN), verbose=options.failures)
-    if options.json is not None:
-        options.json.write_text(json.dumps(figures, indent=1, ensure_ascii=False) + "\n", "utf-8")
-    return 0 if good else 1
+    return command(
+        __doc__,
+        lambda file: [c for c in read_cases(file, ("id", "input", "expected")) if "streams" in c["input"]],
+        KNOWN,
+        run_case=run,
+        category_of=category,
+        left_out="left out",
+    )
 
 
 if __name__ == "__main__":
