@@ -6,17 +6,16 @@ options fit one another and the columns is the business of ``declared`` and ``de
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from sqlglot import exp
 
-from rules.diagnostics import Problems, suggestion
+from rules.diagnostics import Problems
 from rules.joins.options import MAX_ENTRIES, OnFailure
-from rules.nodes import span_of
-from rules.options import WrongOption, read_count, read_length, read_one_of, read_text
+from rules.options import Written, WrongOption, read_count, read_length, read_one_of, read_text, read_with
 
 CODECS: Final = ("json",)
 UNITS: Final = MappingProxyType({"s": 1_000_000, "ms": 1_000, "us": 1, "ns": 0})
@@ -190,30 +189,7 @@ OF_FILES: Final = frozenset({"type", "key", "file", "max_entries", "description"
 """Those that a table of a file takes."""
 
 
-class Written(NamedTuple):
-    """The options of one statement: their values, and where each stands."""
-
-    values: dict[str, Any]
-    places: dict[str, exp.Expr]
-
-
 def read_written(tree: exp.Expr, known: Mapping[str, Option], problems: Problems) -> Written:
     """The options of a statement; what is wrong with one goes to ``problems``, and it counts as not said."""
-    found = Written({}, {})
-    names: Sequence[str] = tuple(known)
-    for option in tree.args.get("options") or ():
-        name, value = option.this.name, option.args["value"]
-        if name not in known:
-            hint = suggestion(name, names) or f"options are {', '.join(names[:-1])} and {names[-1]}"
-            problems.add("unknown-option", f"there is no option {name!r}", span_of(option.this), hint=hint)
-            continue
-        if name in found.places:
-            problems.add("unknown-option", f"the option {name!r} is there twice", span_of(option.this))
-            continue
-        found.places[name] = option
-        try:
-            found.values[name] = known[name].read(value)
-        except WrongOption as wrong:
-            place = span_of(wrong.place or value)
-            problems.add("unknown-option", f"the option {name!r} {wrong}", place, hint=wrong.hint)
-    return found
+    readers = {name: option.read for name, option in known.items()}
+    return read_with(tree.args.get("options") or (), readers, problems)

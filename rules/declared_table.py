@@ -14,10 +14,11 @@ from sqlglot import exp
 
 from rules.columns import Columns
 from rules.declared import rows_of, take_columns
-from rules.declared_options import OF_FILES, TABLE, Written, read_written
+from rules.declared_options import OF_FILES, TABLE, read_written
 from rules.diagnostics import Problems, suggestion
 from rules.joins.options import KEYS_PARAMETER, LookupOptions, OnFailure
 from rules.nodes import CreateTable, span_of
+from rules.options import Written
 from rules.windows.plan import PlanError
 
 FILES: Final = (".csv", ".json")

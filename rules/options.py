@@ -5,7 +5,7 @@ What has wrong options is not compiled, so :class:`RuleOptions` holds only what 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields
 from types import MappingProxyType
@@ -213,27 +213,40 @@ VIEW_OPTIONS: Final = tuple(name for name in OPTIONS if name not in ("enabled", 
 """A view runs while a rule reads it."""
 
 
-def read_options(options: Sequence[exp.Expr], problems: Problems, known: Sequence[str] = OPTIONS) -> RuleOptions:
-    """The options of a WITH, which may be those ``known``; what is wrong with them goes to ``problems``."""
-    found: dict[str, Any] = {}
-    written: dict[str, exp.Expr] = {}
+class Written(NamedTuple):
+    """What a WITH says: values by option, of those that were right, and where each option stands."""
+
+    values: dict[str, Any]
+    places: dict[str, exp.Expr]
+
+
+def read_with(
+    options: Iterable[exp.Expr], readers: Mapping[str, Callable[[exp.Expr], Any]], problems: Problems
+) -> Written:
+    """The options of a WITH; what is wrong with one goes to ``problems``, and it counts as not said."""
+    found = Written({}, {})
+    known = tuple(readers)
     for option in options:
         name, value = option.this.name, option.args["value"]
-        reader = _READERS.get(name) if name in known else None
-        if reader is None:
+        if name not in readers:
             hint = suggestion(name, known) or f"options are {', '.join(known[:-1])} and {known[-1]}"
             problems.add("unknown-option", f"there is no option {name!r}", span_of(option.this), hint=hint)
             continue
-        if name in written:
+        if name in found.places:
             problems.add("unknown-option", f"the option {name!r} is there twice", span_of(option.this))
             continue
-        written[name] = option
+        found.places[name] = option
         try:
-            found[name] = reader(value)
+            found.values[name] = readers[name](value)
         except WrongOption as wrong:
-            problems.add(
-                "unknown-option", f"the option {name!r} {wrong}", span_of(wrong.place or value), hint=wrong.hint
-            )
+            place = span_of(wrong.place or value)
+            problems.add("unknown-option", f"the option {name!r} {wrong}", place, hint=wrong.hint)
+    return found
+
+
+def read_options(options: Sequence[exp.Expr], problems: Problems, known: Sequence[str] = OPTIONS) -> RuleOptions:
+    """The options of a WITH, which may be those ``known``; what is wrong with them goes to ``problems``."""
+    found, written = read_with(options, {name: _READERS[name] for name in known}, problems)
     read = RuleOptions(**found)
     undecided = "on_error" in written and "on_error" not in found
     if "disable_after" in found and read.on_error != "disable" and not undecided:

@@ -6,11 +6,11 @@ which the tests run.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from core.message import Type
-from rules.aggregates.base import Aggregate, Example
+from rules.aggregates.base import Aggregate, Example, ResultType
 from rules.aggregates.builtin import AGGREGATES, GROUPS
 from rules.functions.values import json_text
 
@@ -73,19 +73,28 @@ def _entry(aggregate: Aggregate, others: Sequence[str]) -> str:
     return "\n".join(lines)
 
 
+def result_label(result: ResultType, result_type: Callable[[Sequence[Type]], Type], argument: str) -> str:
+    """What a function gives; for some it depends on the argument, whose name is ``argument``."""
+    if isinstance(result, Type):
+        return _RESULTS[result]
+    found = {kind: result_type([kind]) for kind in _ASKED}
+    if all(kind is given for kind, given in found.items()):
+        return f"the type of {argument}"
+    return ", ".join(dict.fromkeys(_RESULTS[given] for given in found.values()))
+
+
 def _result(aggregate: Aggregate) -> str:
-    """What the result is; for some functions it depends on the argument."""
-    if isinstance(aggregate.result, Type):
-        return _RESULTS[aggregate.result]
-    found = {kind: aggregate.result_type([kind]) for kind in _ASKED}
-    if all(kind is result for kind, result in found.items()):
-        return f"the type of {aggregate.parameters[0].name}"
-    return ", ".join(dict.fromkeys(_RESULTS[result] for result in found.values()))
+    argument = aggregate.parameters[0].name if aggregate.parameters else ""
+    return result_label(aggregate.result, aggregate.result_type, argument)
+
+
+def rows_of(rows: Sequence[tuple[Any, ...]]) -> str:
+    """The rows of an example, as a comment has them."""
+    return ", ".join(map(_shown, [row[0] if len(row) == 1 else row for row in rows]))
 
 
 def _example(example: Example) -> str:
-    rows = [row[0] if len(row) == 1 else row for row in example.rows]
-    return f"{example.call}  -- of {', '.join(map(_shown, rows))}: {json_text(example.result)}"
+    return f"{example.call}  -- of {rows_of(example.rows)}: {json_text(example.result)}"
 
 
 def _shown(value: Any) -> str:

@@ -6,9 +6,9 @@ which the tests run.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
-from core.message import Type
+from rules.aggregates.reference import result_label, rows_of
 from rules.analytics.base import MAX_ROWS_BACK, AnalyticFunction, Example
 from rules.analytics.builtin import GROUPS
 from rules.functions.values import json_text
@@ -39,15 +39,6 @@ _FACTS: Final = f"""\
   outlives a restart, and a reload that leaves the query as it is up to the functions.
 - A value that a function does not take is an error of its row: the row counts nowhere, and is told with the reason."""
 
-_RESULTS: Final = {
-    Type.ANY: "any",
-    Type.BOOLEAN: "boolean",
-    Type.BIGINT: "integer",
-    Type.DOUBLE: "float",
-    Type.DECIMAL: "decimal",
-}
-_ASKED: Final = (Type.BIGINT, Type.DOUBLE, Type.DECIMAL)
-
 
 def analytics_page(made: str) -> str:
     """The page; ``made`` is the comment that says where it comes from."""
@@ -64,19 +55,8 @@ def _entry(function: AnalyticFunction) -> str:
 
 
 def _result(function: AnalyticFunction) -> str:
-    """What the result is; for some functions it depends on the argument."""
-    if isinstance(function.result, Type):
-        return _RESULTS[function.result]
-    found = {kind: function.result_type([kind]) for kind in _ASKED}
-    if all(kind is result for kind, result in found.items()):
-        return "the type of x"
-    return ", ".join(dict.fromkeys(_RESULTS[result] for result in found.values()))
+    return result_label(function.result, function.result_type, "x")
 
 
 def _example(example: Example) -> str:
-    rows = [row[0] if len(row) == 1 else row for row in example.rows]
-    return f"{example.call}  -- of {', '.join(map(_shown, rows))}: {', '.join(map(json_text, example.results))}"
-
-
-def _shown(value: Any) -> str:
-    return f"({', '.join(map(json_text, value))})" if isinstance(value, tuple) else json_text(value)
+    return f"{example.call}  -- of {rows_of(example.rows)}: {', '.join(map(json_text, example.results))}"

@@ -23,7 +23,7 @@ from core.message import Row
 from rules.joins.keys import Key, key_reader
 from rules.operators import explained
 from rules.windows import state
-from rules.windows.clock import BEGINNING, END, Clock
+from rules.windows.clock import END, Clock, deadline
 from rules.windows.grid import grid
 from rules.windows.operator import Rejected
 from rules.windows.plan import PlanError, ProcessingTime, Timing, Tumble
@@ -248,10 +248,7 @@ class StreamJoin:
     def next_deadline(self) -> int | None:
         """When :meth:`advance` has something to do, nanoseconds, 0 for now; None: not before there are rows."""
         dues = [self._due(self._left, self._right), self._due(self._right, self._left)]
-        due = min((due for due in dues if due is not None), default=None)
-        if due is None or due >= END:
-            return None
-        return 0 if due <= BEGINNING else due * 1_000
+        return deadline(min((due for due in dues if due is not None), default=None))
 
     def take_rejected(self) -> list[Rejected]:
         """Rows that were of no use since the last call: see ``counters``. A right row comes as it is, as a left one."""

@@ -20,6 +20,13 @@ END: Final = 1 << 62
 """After every time: the watermark of a stream that has ended."""
 
 
+def deadline(due: int | None) -> int | None:
+    """What is due at this time of a watermark, as an operator tells it: nanoseconds, 0 for now, None for never."""
+    if due is None or due >= END:
+        return None
+    return 0 if due <= BEGINNING else due * 1_000
+
+
 class Clock:
     """The watermark. ``clamps``: no row is late; it counts at the watermark instead."""
 

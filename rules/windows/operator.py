@@ -14,7 +14,7 @@ from core.message import Row
 from rules.aggregates import Accumulators, Tally
 from rules.operators import explained
 from rules.windows import state
-from rules.windows.clock import BEGINNING, END, Clock
+from rules.windows.clock import BEGINNING, END, Clock, deadline
 from rules.windows.loop import compile_row
 from rules.windows.plan import FIRST_PLACE, Count, Hop, Session, Sliding, Tumble, WindowPlan
 
@@ -137,10 +137,7 @@ class WindowOperator(ABC):
     @property
     def next_deadline(self) -> int | None:
         """When :meth:`advance` has something to do, nanoseconds; None: not before there are rows."""
-        due = self._due()
-        if due is None or due >= END:
-            return None
-        return 0 if due <= BEGINNING else due * 1_000
+        return deadline(self._due())
 
     def take_rejected(self) -> list[Rejected]:
         rejected, self._rejected = self._rejected, []
