@@ -25,8 +25,6 @@ from rules.windows import Rejected, WindowPlan
 from rules.windows.clock import BEGINNING
 from rules.windows.plan import HELD
 
-_TELLS_LATE: Final = frozenset({"late", "ahead", "no_time"})
-"""What is wrong with a row's time goes to ``system.late_rows``."""
 _COUNTED: Final = frozenset({"between_windows"})
 """What is meant to be dropped is counted."""
 _REASONS: Final = {
@@ -36,7 +34,13 @@ _REASONS: Final = {
 
 
 _TICK: Final = SECOND
-"""Between two looks at the time of a source that has fallen silent."""
+"""Between two looks at the time of a source that has fallen silent, at least."""
+
+
+def next_look(last: int, silent_since: int) -> int:
+    """When to look again at a time that goes on without rows, nanoseconds: ever less often the longer it does. A
+    window behind it closes late by a sixty-fourth of the silence at most."""
+    return last + max(_TICK, (last - silent_since) // 64)
 
 
 class Turn:
@@ -81,8 +85,8 @@ class LoadedFlow(LoadedRule):
         self._ticked = 0
         self._turn = turn
         [part] = rule.parts
-        first, *others = [program.instantiate(node, limits) for program in part.programs]
-        self._first = first
+        before = [program.instantiate(node, limits) for program in part.programs[:-1]]
+        self._first, *others = [*before, self._part.run]
         self._of_rows = bool(part.relation)
         sorted_ = part.result is not None
         self.stages = [Stage(step, run, whole=sorted_) for step, run in zip(part.steps, others, strict=True)]
@@ -227,9 +231,8 @@ class LoadedFlow(LoadedRule):
         idle = stage.timed.clock.idle_from
         if idle is None or not any(reader.waits for reader in self.readers):
             return due
-        # Time goes on without rows, and is looked at ever less often the longer the source is silent.
         idle *= 1_000
-        tick = max(idle, self._ticked + max(_TICK, (self._ticked - idle) // 64))
+        tick = max(idle, next_look(self._ticked, idle))
         return tick if due is None else min(due, tick)
 
     def advance(self, batches: list[Batch]) -> None:
@@ -278,14 +281,10 @@ class LoadedFlow(LoadedRule):
             self._refused[reason] = self._refused.get(reason, 0) + 1
             if reason in _COUNTED:
                 continue
+            kind = "window_error" if isinstance(stage.plan, WindowPlan) else "analytic_error"
+            failure = RuleFailure(kind, reason, row.error or _REASONS.get((kind, reason), reason))
             subject = self._subject(row.row[-1], columns)
-            if reason in _TELLS_LATE:
-                if self._hooks.on_late is not None:
-                    self._hooks.on_late(self.name, subject, reason)
-            elif self._reports is not None:
-                kind = "window_error" if isinstance(stage.plan, WindowPlan) else "analytic_error"
-                text = row.error or _REASONS.get((kind, reason), reason)
-                self._reports(self.name, subject, RuleFailure(kind, reason, text))
+            self._hooks.refused(self.name, subject, failure, reported=self._reports is not None)
 
     def _fail(self, message: Any, error: Exception) -> None:
         if type(message) is tuple:

@@ -10,9 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from core.clock import SECOND
 from core.message import Batch, Message, Row
-from rules.flow import Reader, Turn
+from rules.flow import Reader, Turn, next_look
 from rules.joins import LookupJoin, LookupTable, StreamJoin
 from rules.joins.bound import CompiledJoin
 from rules.limits import Limits
@@ -21,15 +20,11 @@ from rules.windows import Rejected
 from rules.windows.clock import BEGINNING
 from rules.windows.plan import HELD
 
-_TELLS_LATE: Final = frozenset({"late", "ahead", "no_time"})
 _REASONS: Final = {
     "too_many_matches": "it matches too many rows",
     "parked_full": "too many rows wait for the lookup table",
     "unanswered": "the lookup table did not answer in time",
 }
-_TICK: Final = SECOND
-"""Between two looks at the time of sides that have fallen silent. After a long silence they are further apart, in
-proportion to it: a window behind the join closes late by a sixty-fourth of it at most."""
 
 
 class Input:
@@ -149,7 +144,7 @@ class LoadedJoin:
         """Nanoseconds; in the past: more is ready."""
         due = self.operator.next_deadline
         if self.timed and self.streams is not None and self.streams.ticking:
-            tick = self._ticked + max(_TICK, (self._ticked - self._heard) // 64)
+            tick = next_look(self._ticked, self._heard)
             return tick if due is None else min(due, tick)
         return due
 
@@ -190,12 +185,8 @@ class LoadedJoin:
             reason = entry.reason
             self._refused[reason] = self._refused.get(reason, 0) + 1
             message = Message("", b"", received_ns=self._turn.now, columns=self._named(entry.row))
-            if reason in _TELLS_LATE:
-                if self._hooks.on_late is not None:
-                    self._hooks.on_late(self.name, message, reason)
-            elif self._hooks.on_error is not None:
-                text = entry.error or _REASONS.get(reason, reason)
-                self._hooks.on_error(self.name, message, RuleFailure("join_error", reason, text))
+            text = entry.error or _REASONS.get(reason, reason)
+            self._hooks.refused(self.name, message, RuleFailure("join_error", reason, text))
 
     def _named(self, row: Row) -> dict[str, Any]:
         """A row of one side by the names of its columns."""

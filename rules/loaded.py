@@ -32,6 +32,8 @@ Timer = Callable[[], int]
 """Nanoseconds of a clock that only goes forward."""
 
 _SECONDS: Final = (1e-6, 2.5e-6, 5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 1e-3, 1e-2, 0.1, 1.0)
+_WRONG_TIME: Final = frozenset({"late", "ahead", "no_time"})
+"""Why operators refuse rows for ``system.late_rows``."""
 _DECODING: Final = (msgspec.DecodeError, UnicodeError, RecursionError)
 
 
@@ -52,6 +54,14 @@ class Hooks(NamedTuple):
     on_error: OnError | None = None
     on_disabled: OnDisabled | None = None
     on_late: OnLate | None = None
+
+    def refused(self, rule: str, message: Message, failure: RuleFailure, *, reported: bool = True) -> None:
+        """An operator did not take a row: what came at the wrong time is late, anything else a failure."""
+        if failure.code in _WRONG_TIME:
+            if self.on_late is not None:
+                self.on_late(rule, message, failure.code)
+        elif reported and self.on_error is not None:
+            self.on_error(rule, message, failure)
 
 
 class RuleCounts(NamedTuple):

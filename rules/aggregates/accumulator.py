@@ -9,6 +9,7 @@ FILTER and the same nullable arguments share one test.
 from __future__ import annotations
 
 import linecache
+import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -291,12 +292,12 @@ def run_source(name: str, out: Emitter) -> dict[str, Any]:
     """Compile what was emitted; its source is shown in tracebacks and by debuggers."""
     header = [f"# {key} = {label}" for key, label in out.labels.items()]
     source = "\n".join([*header, *out.lines, ""])
-    filename = f"{name[:-1]} {id(out):x}>"
+    # By what it is, so that a reload of the same queries adds nothing to the cache.
+    filename = f"{name[:-1]} {zlib.crc32(source.encode()):08x}>"
     namespace: dict[str, Any] = {**_NAMESPACE, **out.constants}
     # The source is ours: templates of aggregates, numbered slots and constants.
     exec(compile(source, filename, "exec", dont_inherit=True), namespace)  # noqa: S102
     linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
-    namespace["__source__"] = source
     return namespace
 
 
