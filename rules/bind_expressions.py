@@ -172,7 +172,9 @@ class ExpressionBinder(FormBinder, MessageBinder, AggregateBinder):
             )
         if steps and self._kind(self._scope.read(name, [], condition=True, typed=self._types.temporal)) in TEMPORAL:
             return self._no_parts(name, whole)
-        return self._scope.read(name, steps, condition=self._condition, typed=self._types.temporal)
+        # A window's result has no columns of the source that a name could fall back to.
+        hides = self._condition or self._grouped
+        return self._scope.read(name, steps, condition=hides, typed=self._types.temporal)
 
     def _no_parts(self, name: str, tree: exp.Expr) -> Expr:
         message = f"an instant or interval has no parts behind a dot: {name!r} is one"

@@ -144,6 +144,14 @@ def test_having_filter_and_distinct() -> None:
     assert bench.finish() == [{"station": "a", "high": 2, "several": 2, "width": 4.0}]
 
 
+def test_in_a_result_a_field_hides_the_column_of_its_name() -> None:
+    window = "FROM TUMBLE(meter, ts, INTERVAL '10 seconds') GROUP BY station"
+    sql = f"INSERT INTO out SELECT station, avg(power) AS power, power * 2 AS double {window} ORDER BY power DESC"
+    bench = Bench(sql)
+    bench.at(1, meter(1, 1), meter(2, 3), meter(3, 5, "b"))
+    assert values(bench.finish(), "station", "power", "double") == [("b", 5.0, 10.0), ("a", 2.0, 4.0)]
+
+
 def test_a_window_of_rows_as_they_are() -> None:
     bench = Bench(
         "INSERT INTO out SELECT station, power, window_start FROM TUMBLE(meter, ts, INTERVAL '10 seconds') "
