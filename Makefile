@@ -33,8 +33,8 @@ demo: $(VENV)/.demo ## the service, sixty charging stations, a live table (DEMO_
 servers: ## install what the integration tests talk to: Kafka, InfluxDB, PostgreSQL, MariaDB, mosquitto ...
 	@tools/servers/install
 
-test: $(VENV)/.test ## run the tests (ARGS="-k word" is passed to pytest)
-	$(BIN)/python -m pytest $(ARGS)
+test: $(VENV)/.test ## run the tests, in several processes (ARGS="-k word" is passed to pytest)
+	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile $(ARGS)
 
 golden: $(VENV)/.test ## run golden cases of EMQX's rule SQL (CASES=FILE, one JSON object a line)
 	@$(BIN)/python benchmarks/golden_cases.py --minimum 99 $(CASES) $(ARGS)

@@ -1,7 +1,8 @@
-"""Servers for all tests: one of each kind per session, started when a test first asks for it."""
+"""Servers for all tests: one of each kind per process of the tests, started when a test first asks for it."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any, TypeVar
@@ -10,12 +11,13 @@ import hypothesis
 import pytest
 
 from tests.servers import Influxdb, Kafka, Mariadb, Mosquitto, Postgresql, Server, VictoriaMetrics
-from tests.servers.base import ABSENT, own_folder
+from tests.servers.base import own_folder
 
 pytest.register_assert_rewrite("headrace.testing")
 hypothesis.settings.register_profile("headrace", deadline=None)  # no test asserts a time
 hypothesis.settings.load_profile("headrace")
 
+_NOT_INSTALLED = re.compile(r"Skipped: (.+?) is not installed \(make servers\)")
 Kind = TypeVar("Kind", bound=Server)
 
 
@@ -49,6 +51,8 @@ def own_server() -> Iterator[Callable[..., Any]]:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if ABSENT:
-        names = ", ".join(sorted(ABSENT))
+    reasons = (str(report.longrepr) for report in terminalreporter.getreports("skipped"))
+    absent = {found[1] for found in map(_NOT_INSTALLED.search, reasons) if found}
+    if absent:
+        names = ", ".join(sorted(absent))
         terminalreporter.write_line(f"not installed, so that their tests were skipped: {names} (make servers)")

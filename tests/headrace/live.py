@@ -1,6 +1,7 @@
 """A configuration folder, and the real command ``headrace`` in a process of its own."""
 
 import contextlib
+import json
 import os
 import queue
 import re
@@ -13,6 +14,7 @@ import time
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import paho.mqtt.client as mqtt
 
@@ -81,6 +83,12 @@ class Folder:
             return connection.execute(f"SELECT {columns} FROM {table} ORDER BY rowid").fetchall()  # noqa: S608
         finally:
             connection.close()
+
+    def lines(self, name: str) -> list[dict[str, Any]]:
+        """The objects of an NDJSON file that is written to meanwhile: its whole lines, none before it is there."""
+        file = self.path / name
+        written = file.read_bytes() if file.exists() else b""
+        return [json.loads(line) for line in written[: written.rfind(b"\n") + 1].splitlines()]
 
 
 class Headrace:

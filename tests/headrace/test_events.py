@@ -45,9 +45,9 @@ def events(folder: Folder) -> Folder:
 
 def told(folder: Folder, event: str = "", **wanted: Any) -> list[Row]:
     """The events so far that say all that."""
-    file = folder.path / "events.ndjson"
-    lines = file.read_text().splitlines() if file.exists() else []
-    found: list[Row] = [{key: one for key, one in json.loads(line).items() if one != "undefined"} for line in lines]
+    found: list[Row] = [
+        {key: one for key, one in line.items() if one != "undefined"} for line in folder.lines("events.ndjson")
+    ]
     return [
         row for row in found if event in ("", row["event"]) and all(row.get(key) == one for key, one in wanted.items())
     ]

@@ -42,7 +42,7 @@ def start(folder: Folder, headrace: Start, client: Connect) -> tuple[Headrace, C
 
 
 def stations(folder: Folder, path: str) -> list[str]:
-    return [json.loads(line)["station"] for line in (folder.path / path).read_text().splitlines()]
+    return [line["station"] for line in folder.lines(path)]
 
 
 def reload(service: Headrace) -> None:

@@ -25,11 +25,6 @@ INSERT INTO trouble SELECT sink, rule, reason, row.id AS id FROM system.errors;
 """
 
 
-def lines(folder: Folder, name: str) -> list[dict[str, object]]:
-    file = folder.path / name
-    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
-
-
 @pytest.mark.integration
 def test_refused_rows_reach_the_sink_of_a_rule_and_the_admin_server(
     folder: Folder, headrace: Start, client: Connect
@@ -42,8 +37,8 @@ def test_refused_rows_reach_the_sink_of_a_rule_and_the_admin_server(
     one.connect()
     for number in (1, 2, 1, 3):
         one.publish("cp/1/meter", json.dumps({"id": number, "station": "a"}))
-    wait_until(lambda: len(lines(folder, "trouble.ndjson")) == 1)
-    [found] = lines(folder, "trouble.ndjson")
+    wait_until(lambda: len(folder.lines("trouble.ndjson")) == 1)
+    [found] = folder.lines("trouble.ndjson")
     assert (found["sink"], found["rule"], found["id"]) == ("meter", "meter.meter", 1)
     assert "UNIQUE" in str(found["reason"])
     [page] = json.loads(service.get("/errors"))
@@ -64,14 +59,14 @@ def test_rows_go_to_another_sink_while_theirs_is_out_of_reach(folder: Folder, he
     one.connect()
     for number in range(3):
         one.publish("cp/1/meter", json.dumps({"id": number, "station": "a"}))
-    wait_until(lambda: len(lines(folder, "trouble.ndjson")) == 3)
+    wait_until(lambda: len(folder.lines("trouble.ndjson")) == 3)
     assert service.metric('headrace_sink_rows_diverted_total{sink="meter"}') == 3
     (folder.path / "data" / "meter.db").rmdir()
     wait_until(lambda: service.metric('headrace_sink_connected{sink="meter"}') == 1)
     one.publish("cp/1/meter", json.dumps({"id": 3, "station": "a"}))
     assert service.stop() == 0
     assert folder.rows("id") == [(3,)]
-    assert [line["id"] for line in lines(folder, "trouble.ndjson")] == [0, 1, 2]
+    assert [line["id"] for line in folder.lines("trouble.ndjson")] == [0, 1, 2]
 
 
 HEAD = '[listeners.mqtt]\nbind = "127.0.0.1:1883"\n'

@@ -21,8 +21,6 @@ import pytest
 
 START_SECONDS = 120
 _FIRST_PORT: Final = 15_000
-ABSENT: set[str] = set()
-"""What was asked for and is not installed, one line each; ``tests/conftest.py`` reports it."""
 
 
 def cache() -> Path:
@@ -58,8 +56,7 @@ def own_folder(name: str) -> Iterator[Path]:
 
 
 def absent(name: str) -> None:
-    """Skip the test: the server ``name`` is not installed."""
-    ABSENT.add(name)
+    """Skip the test: the server ``name`` is not installed. ``tests/conftest.py`` gathers these at the end."""
     pytest.skip(f"{name} is not installed (make servers)")
 
 

@@ -79,7 +79,7 @@ async def test_what_a_crash_has_torn_is_cut_off(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("path", "there", "reason"),
     [
-        ("rows.ndjson", gzip.compress(b'{"id":1}\n'), "holds gzip and not plain text"),
+        ("rows.ndjson", gzip.compress(b'{"id":1}\n', mtime=0), "holds gzip and not plain text"),
         ("rows.ndjson.gz", b'{"id":1}\n', "holds plain text and not gzip"),
         ("rows.csv.gz", b"\x28\xb5\x2f\xfd0000", "holds zstd and not gzip"),
         ("rows.ndjson", b"id,station,kw\n1,x,1.0\n", "holds no NDJSON"),
