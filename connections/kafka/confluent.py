@@ -148,6 +148,7 @@ class ConfluentProducer(Producer):
     def __init__(self, client: Mapping[str, Any], settings: ProducerSettings, transactional_id: str | None) -> None:
         self._failed: dict[int, Failure] = {}
         self._sent = 0
+        self._reports: list[partial[None]] = []  # of each position, made once
         self._said = _Said()
         self._seconds = client["socket.timeout.ms"] / 1_000
         self._too_large = Failure(OWN_LIMIT, f"{settings.max_message} bytes")
@@ -187,20 +188,22 @@ class ConfluentProducer(Producer):
                 raise
 
     def send(self, records: Sequence[Record]) -> None:
-        produce, failed = self._producer.produce, self._failure_of
-        for index, (topic, key, value, headers, timestamp, partition) in enumerate(records, self._sent):
+        produce, first, end = self._producer.produce, self._sent, self._sent + len(records)
+        self._reports += [partial(self._failure_of, index) for index in range(len(self._reports), end)]
+        for record, report in zip(records, self._reports[first:end], strict=True):
+            topic, key, value, headers, timestamp, partition = record
             while True:
                 try:
-                    produce(topic, value, key, partition, partial(failed, index), None, timestamp, headers)
+                    produce(topic, value, key, partition, report, None, timestamp, headers)
                 except BufferError:
                     self._producer.poll(_ALL_QUEUED)
                 except ck.KafkaException as error:
                     failure = _failure(error.args[0])
-                    self._failed[index] = self._too_large if failure.code == TOO_LARGE else failure
+                    self._failed[report.args[0]] = self._too_large if failure.code == TOO_LARGE else failure
                     break
                 else:
                     break
-        self._sent += len(records)
+        self._sent = end
 
     def _failure_of(self, index: int, error: ck.KafkaError | None, _message: Any) -> None:
         if error is not None:
@@ -257,6 +260,7 @@ class ConfluentProducer(Producer):
         """The driver's own would wait for brokers. What holds on to us must not hold on to it: it would go on trying,
         and one of a transaction would shut its successor out."""
         producer, self._producer = self._producer, None
+        self._reports.clear()
         with contextlib.suppress(ck.KafkaException):  # it says again what it has met
             producer.purge()
             producer.flush(1.0)
