@@ -55,7 +55,7 @@ class LineProtocol(Sink):
         """Nothing to reach."""
 
     async def write(self, batch: Batch) -> None:
-        "\n".join(map(self._encode, batch.rows)).encode()
+        "\n".join(self._encode(batch.rows)).encode()
 
     async def close(self) -> None:
         """Nothing to release."""

@@ -1,8 +1,8 @@
 """Rows -> lines, compiled once per schema.
 
 A point's tags repeat and its fields do not: everything before the fields is looked up by the values of the tags, and
-the fields are written by a function that was generated for their Python types (``_Shape``). Rows that a function does
-not fit, and all that is unusual (null, NaN, quotes, huge integers), take the slow way, which says what is wrong.
+the fields are written by a loop that was generated for their Python types. Rows that the loop does not fit, and all
+that is unusual (null, NaN, quotes, huge integers), take the slow way, which says what is wrong.
 Generated source has positions and names of ours in it only, never a column's name or a value.
 """
 
@@ -20,7 +20,8 @@ from sinks.influxdb.syntax import Clock, Syntax
 from sinks.references import unknown
 from sinks.template import Template
 
-Encode = Callable[[Row], str]
+Encode = Callable[[Sequence[Row]], list[str]]
+_Loop = Callable[[Sequence[Row], Callable[[Row], str]], list[str]]
 _MAX_PREFIXES: Final = 50_000
 _MAX_SHAPES: Final = 32
 _FAST: Final = frozenset({float, int, bool, str})
@@ -67,9 +68,10 @@ class Encoder:
             raise ConfigError(f"{min(both)!r} is a tag, too", path="fields")
 
     def bind(self, schema: Schema) -> Encode:
-        """A function that gives the line (or lines) of a row; PayloadError for a row that has none."""
+        """A function that gives the line (or lines) of each row; PayloadError where a row has none."""
         if self._syntax is not None:
-            return self._syntax.bind(schema)
+            line = self._syntax.bind(schema)
+            return lambda rows: [line(row) for row in rows]
         return _Points(self._config, self.precision, self._measurement, schema).encode
 
 
@@ -97,26 +99,23 @@ class _Points:
         self._generates = bool(self._fields) and (self._time is not None or not self._timed)
         self._unit = lines.PER_UNIT[precision]
         self._prefixes: dict[Any, str] = {}
-        self._shapes: dict[tuple[type, ...], Encode] = {}
-        self._last: Callable[[Row], str | None] = lambda _: None
+        self._shapes: dict[tuple[type, ...], _Loop] = {}
+        self._last: _Loop = lambda rows, other: [other(row) for row in rows]
         self._clock = Clock(self._unit)
 
-    def encode(self, row: Row) -> str:
-        line = self._last(row)
-        return line if line is not None else self._other(row)
+    def encode(self, rows: Sequence[Row]) -> list[str]:
+        return self._last(rows, self._other)
 
     def _other(self, row: Row) -> str:
-        """Find or generate the function for the row's types; the slow way where that one does not take it, either."""
+        """The line of a row that the last loop did not fit; the next rows are taken to be like this one."""
         shape = tuple([type(row[index]) for _, index in self._fields])
-        fast: Any = self._shapes.get(shape)
-        if fast is None and len(self._shapes) < _MAX_SHAPES and self._generates and _FAST.issuperset(shape):
-            fast = self._shapes[shape] = self._generate(shape)
-        if fast is not None:
-            self._last = fast
-            line: str | None = fast(row)
-            if line is not None:
-                return line
-        return self._slowly(row)
+        loop = self._shapes.get(shape)
+        if loop is None and len(self._shapes) < _MAX_SHAPES and self._generates and _FAST.issuperset(shape):
+            loop = self._shapes[shape] = self._generate(shape)
+        if loop is None:
+            return self._slowly(row)
+        self._last = loop
+        return loop((row,), self._slowly)[0]
 
     # -- the slow way -----------------------------------------------------------------------------------------------
 
@@ -178,8 +177,8 @@ class _Points:
         self._prefixes[key] = prefix
         return prefix
 
-    def _generate(self, shape: tuple[type, ...]) -> Any:
-        """A function for fields of these types; it gives None for what it does not take."""
+    def _generate(self, shape: tuple[type, ...]) -> _Loop:
+        """The loop for fields of these types; it calls ``other`` for a row that it does not take."""
         names = dict.fromkeys(f"v{index}" for index in range(self._width))
         builtins = {"TypeError": TypeError, "int": int, "str": str, "float": float, "bool": bool}
         scope: dict[str, Any] = {"__builtins__": builtins, "booleans": ("False", "True")}
@@ -215,20 +214,28 @@ class _Points:
         scope["now"] = self._clock.next
         in_time, when = self._when()
         source = (
-            f"def encode(row):\n"
-            f"    {', '.join(names)}, = row\n"
-            f"    if {' and '.join([*conditions, *in_time])}:\n"
-            f"        key = {key}\n"
-            f"        try:\n"
-            f"            prefix = prefixes(key)\n"
-            f"        except TypeError:\n"
-            f"            return None\n"
-            f"        if prefix is None:\n"
-            f"            prefix = cached(key, row)\n"
-            f"        return f'{{prefix}}{''.join(text)} {{{when}}}'\n"
+            f"def encode(rows, other):\n"
+            f"    lines = []\n"
+            f"    add = lines.append\n"
+            f"    for row in rows:\n"
+            f"        {', '.join(names)}, = row\n"
+            f"        if {' and '.join([*conditions, *in_time])}:\n"
+            f"            key = {key}\n"
+            f"            try:\n"
+            f"                prefix = prefixes(key)\n"
+            f"            except TypeError:\n"  # a tag that has no hash, an object
+            f"                add(other(row))\n"
+            f"                continue\n"
+            f"            if prefix is None:\n"
+            f"                prefix = cached(key, row)\n"
+            f"            add(f'{{prefix}}{''.join(text)} {{{when}}}')\n"
+            f"        else:\n"
+            f"            add(other(row))\n"
+            f"    return lines\n"
         )
         exec(source, scope)  # noqa: S102 - no text of others is in it
-        return scope["encode"]
+        loop: _Loop = scope["encode"]
+        return loop
 
     def _when(self) -> tuple[list[str], str]:
         """The conditions on the time of a row, and the expression of what stands in the line."""

@@ -32,9 +32,9 @@ class _Lines:
         rows = batch.rows
         try:
             if known is None:
-                lines = [encode(row) for row in rows]
+                lines = encode(rows)
             else:
-                lines = [line or encode(row) for row, line in zip(rows, known, strict=True)]
+                lines = [line or encode((row,))[0] for row, line in zip(rows, known, strict=True)]
             self.body = "\n".join(lines).encode()
             self.by_row += lines
         except (PayloadError, UnicodeEncodeError):
@@ -51,7 +51,7 @@ class _Lines:
 
     def _line(self, index: int, row: Row, known: str | None, encode: Encode) -> str | None:
         try:
-            line = known or encode(row)
+            line = known or encode((row,))[0]
             line.encode()
         except PayloadError as error:
             self.dead.append((index, str(error)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from connections.base import ConnectionContext
 from connections.http_client import Answer
 from connections.influxdb import InfluxdbConfig, InfluxdbConnection
 from core.errors import ConfigError, PayloadError, Rejected, Throttled, Unavailable
-from core.message import MISSING, Schema, Type
+from core.message import MISSING, Row, Schema, Type
 from core.settings import decode_hook
 from sinks.base import SinkContext
 from sinks.influxdb.encode import Encode, Encoder
@@ -31,18 +32,27 @@ LOOSE = Schema(METER.names, (Type.ANY,) * len(METER.names))
 AT = 1_767_225_600_123_456
 
 
-def encoder(schema: Schema = METER, **settings: Any) -> Encode:
+Line = Callable[[Row], str]
+
+
+def single(encode: Encode) -> Line:
+    """The line of one row."""
+    return lambda row: encode((row,))[0]
+
+
+def encoder(schema: Schema = METER, **settings: Any) -> Line:
     table = {"measurement": "meter", "tags": ["station", "connector"], "time": "at", **settings}
     config = msgspec.convert({k: v for k, v in table.items() if v is not None}, InfluxdbSink.Config)
-    return Encoder(config, [schema]).bind(schema)
+    return single(Encoder(config, [schema]).bind(schema))
 
 
-def syntax(text: str, *names: str, **settings: Any) -> Encode:
+def syntax(text: str, *names: str, **settings: Any) -> Line:
     schema = Schema(names, (Type.ANY,) * len(names))
-    return Encoder(msgspec.convert({"write_syntax": text, **settings}, InfluxdbSink.Config), [schema]).bind(schema)
+    config = msgspec.convert({"write_syntax": text, **settings}, InfluxdbSink.Config)
+    return single(Encoder(config, [schema]).bind(schema))
 
 
-def refused(encode: Encode, row: tuple[Any, ...]) -> str:
+def refused(encode: Line, row: tuple[Any, ...]) -> str:
     with pytest.raises(PayloadError) as caught:
         encode(row)
     return str(caught.value)
@@ -153,8 +163,8 @@ def test_a_rule_without_the_time_column_or_a_field() -> None:
     timeless = Schema(("station", "power"), (Type.TEXT, Type.DOUBLE))
     bare = Schema(("station", "at"), (Type.TEXT, Type.TIMESTAMP))
     of = Encoder(config, [METER, timeless, bare])
-    assert refused(of.bind(timeless), ("a", 1.0)).startswith("it has no time: its rule yields no at")
-    assert refused(of.bind(bare), ("a", AT)).startswith("no field has a value")
+    assert refused(single(of.bind(timeless)), ("a", 1.0)).startswith("it has no time: its rule yields no at")
+    assert refused(single(of.bind(bare)), ("a", AT)).startswith("no field has a value")
 
 
 @pytest.mark.parametrize("settings", [{}, {"write_syntax": "m v=${power}", "measurement": None, "tags": None}])
@@ -164,7 +174,7 @@ def test_rows_without_a_time_do_not_run_ahead_of_the_clock(settings: dict[str, A
         del table["fields"]
     config = msgspec.convert({name: value for name, value in table.items() if value is not None}, InfluxdbSink.Config)
     encoder = Encoder(config, [METER])
-    encode = encoder.bind(METER)
+    encode = single(encoder.bind(METER))
     times = [int(encode(("a", 1, 1.0, 1, True, "b", AT)).rsplit(" ", 1)[1]) for _ in range(1_000)]
     assert encoder.precision == "ns"
     assert times[-1] <= time.time_ns()
@@ -294,6 +304,20 @@ def test_a_row_is_one_line_or_refused(tag: str, note: str, value: Any) -> None:
     assert line.endswith(" 1000000")
     if "\n" in line:
         assert "\n" in note or isinstance(value, str)
+
+
+_CELLS = st.one_of(
+    st.none(), st.just(MISSING), st.floats(), st.integers(-10, 2**63 - 1), st.booleans(), st.sampled_from(["", 'a"', "b,"])
+)
+
+
+@given(st.lists(st.tuples(st.sampled_from(["a", "", None, 1, True, (1,)]), _CELLS, _CELLS), max_size=12))
+def test_rows_have_the_lines_together_that_they_have_alone(rows: list[Row]) -> None:
+    schema = Schema(("tag", "a", "b", "at", "one"), (Type.ANY,) * 5)
+    config = msgspec.convert({"measurement": "m", "tags": ["tag"], "time": "at"}, InfluxdbSink.Config)
+    rows = [(*row, 1, 1.5) for row in rows]
+    together = Encoder(config, [schema]).bind(schema)(rows)
+    assert together == [Encoder(config, [schema]).bind(schema)((row,))[0] for row in rows]
 
 
 # -- the connection ----------------------------------------------------------------------
