@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any, TypeVar
@@ -11,13 +10,12 @@ import hypothesis
 import pytest
 
 from tests.servers import Influxdb, Kafka, Mariadb, Mosquitto, Postgresql, Server, VictoriaMetrics
-from tests.servers.base import own_folder
+from tests.servers.base import all_absent, own_folder
 
 pytest.register_assert_rewrite("headrace.testing")
 hypothesis.settings.register_profile("headrace", deadline=None)  # no test asserts a time
 hypothesis.settings.load_profile("headrace")
 
-_NOT_INSTALLED = re.compile(r"Skipped: (.+?) is not installed \(make servers\)")
 Kind = TypeVar("Kind", bound=Server)
 
 
@@ -51,8 +49,7 @@ def own_server() -> Iterator[Callable[..., Any]]:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    reasons = (str(report.longrepr) for report in terminalreporter.getreports("skipped"))
-    absent = {found[1] for found in map(_NOT_INSTALLED.search, reasons) if found}
+    absent = all_absent(str(report.longrepr) for report in terminalreporter.getreports("skipped"))
     if absent:
         names = ", ".join(sorted(absent))
         terminalreporter.write_line(f"not installed, so that their tests were skipped: {names} (make servers)")

@@ -188,22 +188,21 @@ class ConfluentProducer(Producer):
                 raise
 
     def send(self, records: Sequence[Record]) -> None:
-        produce, first, end = self._producer.produce, self._sent, self._sent + len(records)
-        self._reports += [partial(self._failure_of, index) for index in range(len(self._reports), end)]
-        for record, report in zip(records, self._reports[first:end], strict=True):
-            topic, key, value, headers, timestamp, partition = record
+        produce, reports = self._producer.produce, self._reports
+        reports += [partial(self._failure_of, index) for index in range(len(reports), self._sent + len(records))]
+        for index, (topic, key, value, headers, timestamp, partition) in enumerate(records, self._sent):
             while True:
                 try:
-                    produce(topic, value, key, partition, report, None, timestamp, headers)
+                    produce(topic, value, key, partition, reports[index], None, timestamp, headers)
                 except BufferError:
                     self._producer.poll(_ALL_QUEUED)
                 except ck.KafkaException as error:
                     failure = _failure(error.args[0])
-                    self._failed[report.args[0]] = self._too_large if failure.code == TOO_LARGE else failure
+                    self._failed[index] = self._too_large if failure.code == TOO_LARGE else failure
                     break
                 else:
                     break
-        self._sent = end
+        self._sent += len(records)
 
     def _failure_of(self, index: int, error: ck.KafkaError | None, _message: Any) -> None:
         if error is not None:

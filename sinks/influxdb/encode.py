@@ -107,7 +107,7 @@ class _Points:
         return self._last(rows, self._other)
 
     def _other(self, row: Row) -> str:
-        """The line of a row that the last loop did not fit; the next rows are taken to be like this one."""
+        """The line of a row that the last loop did not fit; the next batch is taken to be like this row."""
         shape = tuple([type(row[index]) for _, index in self._fields])
         loop = self._shapes.get(shape)
         if loop is None and len(self._shapes) < _MAX_SHAPES and self._generates and _FAST.issuperset(shape):

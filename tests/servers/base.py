@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import re
 import shutil
 import signal
 import socket
@@ -13,7 +14,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
@@ -21,6 +22,7 @@ import pytest
 
 START_SECONDS = 120
 _FIRST_PORT: Final = 15_000
+_ABSENT: Final = re.compile(r"Skipped: (.+?) is not installed \(make servers\)")
 
 
 def cache() -> Path:
@@ -56,8 +58,13 @@ def own_folder(name: str) -> Iterator[Path]:
 
 
 def absent(name: str) -> None:
-    """Skip the test: the server ``name`` is not installed. ``tests/conftest.py`` gathers these at the end."""
+    """Skip the test: the server ``name`` is not installed."""
     pytest.skip(f"{name} is not installed (make servers)")
+
+
+def all_absent(reasons: Iterable[str]) -> set[str]:
+    """What :func:`absent` named, from the reasons of skipped tests; those of other processes are among them."""
+    return {found[1] for found in map(_ABSENT.search, reasons) if found}
 
 
 def find(name: str, program: str, *folders: str) -> str:
