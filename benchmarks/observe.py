@@ -203,6 +203,24 @@ def watch_sqlite(watch: Watch, address: str) -> None:
     watch_table(watch, lambda mark: connection.execute(f"{_NEW} ?", (mark,)).fetchall())
 
 
+def ask_influxdb(connection: http.client.HTTPConnection, method: str, statement: str) -> dict[str, Any]:
+    """The result of an InfluxQL statement."""
+    parameters = urllib.parse.urlencode({"db": "ci", "epoch": "ns", "q": statement})
+    connection.request(method, f"/query?{parameters}")
+    result: dict[str, Any]
+    [result] = json.loads(connection.getresponse().read())["results"]
+    if "error" in result:
+        raise SystemExit(f"observe: {result['error']}")
+    return result
+
+
+def clear_influxdb(address: str) -> None:
+    """A query copies all that a series has in memory: without this the answers would get slower with every round."""
+    connection = http.client.HTTPConnection(address)
+    ask_influxdb(connection, "POST", f"DROP MEASUREMENT {TABLE}")
+    connection.close()
+
+
 def watch_influxdb(watch: Watch, address: str) -> None:
     """Points have the time of writing. A batch becomes visible bit by bit, even the fields of a point: what is asked
     for begins a little before the newest point up to which none is missing, and where nothing new comes with the first.
@@ -216,11 +234,7 @@ def watch_influxdb(watch: Watch, address: str) -> None:
         since = max(since, times.get(mark, OVERLAP_NS) - OVERLAP_NS)
         idle = watch.round is not None and time.monotonic() - watch.round.news_at > 1.0
         statement = f"SELECT seq, sent FROM {TABLE} WHERE time >= {0 if idle else since}"  # noqa: S608
-        parameters = urllib.parse.urlencode({"db": "ci", "epoch": "ns", "q": statement})
-        connection.request("GET", f"/query?{parameters}")
-        [result] = json.loads(connection.getresponse().read())["results"]
-        if "error" in result:
-            raise SystemExit(f"observe: {result['error']}")
+        result = ask_influxdb(connection, "GET", statement)
         found = result["series"][0]["values"] if "series" in result else []
         whole = [values for values in found if None not in values]
         times = {int(number): moment for moment, number, _ in whole}
@@ -245,6 +259,8 @@ WATCHES: Final[dict[str, Callable[[Watch, str], None]]] = {
     "postgresql": watch_postgresql,
     "sqlite": watch_sqlite,
 }
+CLEARS: Final[dict[str, Callable[[str], None]]] = {"influxdb": clear_influxdb}
+"""What removes the rows of earlier rounds, where a reader's answers take longer with every row that is there."""
 
 
 def start(kind: str, address: str) -> tuple[Watch, str]:
@@ -273,6 +289,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     watch, words = start(options.kind, options.address)
     print("ready", words, flush=True)
     for line in sys.stdin:
+        if clear := CLEARS.get(options.kind):
+            clear(options.address)
         current = watch.round = Round(*map(int, line.split()))
         print(json.dumps({"began": True}), flush=True)
         while not current.complete.wait(0.1) and time.monotonic() - current.news_at < PATIENCE_SECONDS:

@@ -136,7 +136,7 @@ type = "influxdb"
 url = "{url}"
 bucket = "ci"
 measurement = "bench"
-tags = ["station", "connector"]"""
+tags = ["station"]"""
 _TELEGRAF_INFLUXDB: Final = """\
 [[outputs.influxdb]]
   urls = ["{url}"]

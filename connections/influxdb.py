@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import re
-import zlib
 from collections.abc import Callable
 from typing import Annotated, Any, ClassVar, Final, Literal, NamedTuple
 
@@ -16,7 +15,7 @@ import msgspec
 from yarl import URL
 
 from connections.base import Connection, ConnectionContext
-from connections.http_client import Answer, HttpClient
+from connections.http_client import Answer, HttpClient, gzipped
 from connections.tls import TlsSettings, chosen
 from core.clock import SECOND
 from core.errors import ConfigError, Rejected, SinkError, Throttled, Unavailable
@@ -200,8 +199,7 @@ class InfluxdbConnection(Connection):
 
     async def _post(self, client: HttpClient, url: URL, body: bytes) -> Answer:
         if self.config.gzip:
-            packer = zlib.compressobj(1, zlib.DEFLATED, 31)
-            body = packer.compress(body) + packer.flush()
+            body = gzipped(body)
         return await client.send("POST", url, self._headers, body)
 
     def _problem(self, answer: Answer) -> SinkError:
