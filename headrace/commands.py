@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -27,6 +28,7 @@ from headrace.outlets import build_sinks, with_fallbacks
 from headrace.settings import FunctionSettings
 from rules.compiler import RuleSet, RuleSource, compile_rules
 from rules.functions import available_functions
+from rules.joins.bound import CompiledJoin
 from sinks.base import Sink
 
 
@@ -54,17 +56,13 @@ def check(config_file: str, connect_within: float | None = None) -> int:
     if problems:
         blocks = "\n\n" if any("\n" in problem for problem in problems) else "\n"
         sys.stderr.write(blocks.join(problems) + "\n")
-        count = len(problems)
-        sys.stderr.write(f"{blocks[1:]}{count} error{'s' if count > 1 else ''}\n")
+        sys.stderr.write(f"{blocks[1:]}{_counted(len(problems), 'error')}\n")
         return 1
     config = survey.config
     assert config is not None  # noqa: S101 - without errors there is one
     assert rules is not None  # noqa: S101
     assert trial is not None  # noqa: S101
-    sys.stdout.write(
-        f"{config_file}: OK: {len(rules.rules)} rules in {len(config.rules)} files, "
-        f"{len(config.listeners)} listeners, {len(config.sinks)} sinks\n"
-    )
+    sys.stdout.write(f"{config_file}: OK: {_summary(config, rules)}\n")
     unused = [name for name in config.sinks if name not in {target for rule in rules.rules for target in rule.targets}]
     if unused:
         sys.stdout.write(f"no rule writes to: {', '.join(unused)}\n")
@@ -74,6 +72,20 @@ def check(config_file: str, connect_within: float | None = None) -> int:
     if idle := [name for name in config.connections if name not in used]:
         sys.stdout.write(f"nothing uses the connections: {', '.join(idle)}\n")
     return 0 if connect_within is None else _connect(trial, connect_within)
+
+
+def _summary(config: Config, rules: RuleSet) -> str:
+    """What there is, in numbers; of what rules may read only that which they do."""
+    kinds = Counter("join" if isinstance(relation, CompiledJoin) else relation.kind for relation in rules.relations)
+    kinds["table"] = len(rules.tables)
+    statements = [_counted(len(rules.rules), "rule")]
+    statements += [_counted(kinds[kind], kind) for kind in ("view", "source", "table") if kinds[kind]]
+    rest = (_counted(len(config.listeners), "listener"), _counted(len(config.sinks), "sink"))
+    return ", ".join((f"{', '.join(statements)} in {_counted(len(config.rules), 'file')}", *rest))
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 class Trial(NamedTuple):

@@ -40,7 +40,22 @@ def test_help_imports_nothing_heavy() -> None:
 def test_check(folder: Folder, capsys: Capture) -> None:
     assert main(["check", "-c", str(folder.config)]) == 0
     output = capsys.readouterr().out
-    assert output == f"{folder.config}: OK: 1 rules in 1 files, 1 listeners, 1 sinks\n"
+    assert output == f"{folder.config}: OK: 1 rule in 1 file, 1 listener, 1 sink\n"
+
+
+def test_check_counts_what_rules_read(folder: Folder, capsys: Capture) -> None:
+    (folder.path / "stations.csv").write_text("station,site\n")
+    folder.rule("""
+        CREATE SOURCE power (station TEXT, kw DOUBLE) WITH (topic = 'cp/{station}/power');
+        CREATE SOURCE unread (station TEXT) WITH (topic = 'x/{station}');
+        CREATE TABLE stations (station TEXT, site TEXT) WITH (file = 'stations.csv', key = 'station');
+        CREATE VIEW strong AS SELECT station, kw FROM power WHERE kw > 10;
+        CREATE VIEW placed AS SELECT site FROM strong JOIN stations ON stations.station = strong.station;
+        INSERT INTO meter SELECT site AS station FROM placed;
+        INSERT INTO meter SELECT station FROM strong;
+    """)
+    assert main(["check", "-c", str(folder.config)]) == 0
+    assert "OK: 2 rules, 2 views, 1 source, 1 table in 1 file, 1 listener, 1 sink\n" in capsys.readouterr().out
 
 
 def test_check_lists_every_mistake_of_configuration_and_rules(folder: Folder, capsys: Capture) -> None:
