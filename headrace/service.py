@@ -40,7 +40,7 @@ from headrace.jq_runner import JqProcess
 from headrace.kv_file import FILE_NAME, KvFile
 from headrace.links import LinkPlan, Links
 from headrace.lookup_rows import table_sources
-from headrace.outlets import Outlets
+from headrace.outlets import Outlet, Outlets
 from headrace.outlets import Plan as OutletPlan
 from headrace.pump import SLICE, Pump
 from headrace.rulelist import rule_list
@@ -246,6 +246,7 @@ class Service:
 
     def _use(self, plan: _Plan, drain_timeout: float) -> None:
         """Make a started plan the current one, between two batches: the loop runs nothing else in here."""
+        before = self._outlets.current
         self._outlets.swap(plan.outlets, drain_timeout)
         used = plan.outlets.connections | self._inlets.connections | plan.lookups.connections
         self._links.swap(plan.links, used)
@@ -253,19 +254,19 @@ class Service:
         loops = {name for name, outlet in self._outlets.current.items() if outlet.republishes}
         engine = plan.config.engine
         limits = Limits(max_rows=engine.max_rows_per_message, max_bytes=engine.max_result_bytes)
-        self._hand_on(self._engine.load(plan.rules, loops, limits, self.clock.now()))
+        self._hand_on(self._engine.load(plan.rules, loops, limits, self.clock.now()), before)
         self._lookups.swap(plan.lookups, self._engine.lookup_tables)
         self._rules = plan.rules
         self._disabled.clear()
         self._router.rules_changed()
 
-    def _hand_on(self, batches: list[Batch]) -> None:
-        """Rows of windows that a reload has closed, as far as their sinks are still there."""
-        known = [batch for batch in batches if batch.target in self._pump.outlets]
-        self._pump.hand_on(known)
-        lost = sum(len(batch.rows) for batch in batches) - sum(len(batch.rows) for batch in known)
-        if lost:
-            _log.warning("%d rows of windows that were closed have no sink any more", lost)
+    def _hand_on(self, batches: list[Batch], before: Mapping[str, Outlet]) -> None:
+        """Rows of windows that a reload has closed; a sink that it takes away gets its own of them before it drains."""
+        outlets = self._pump.outlets
+        for batch in batches:
+            if batch.target not in outlets:
+                before[batch.target].delivery.force(batch)
+        self._pump.hand_on([batch for batch in batches if batch.target in outlets])
 
     def _restore(self) -> None:
         states = {} if self._states is None else self._states.take()

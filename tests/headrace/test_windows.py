@@ -173,3 +173,21 @@ def test_rows_that_come_too_late_are_told(folder: Folder, headrace: Start, clien
     wait_until(lambda: folder.rows("station, rule, reason, ts") == [("a", "minutes", "late", "1970-01-01T00:00:10Z")])
     assert service.metric('headrace_window_rows_refused_total{reason="late",rule="minutes"}') == 1
     assert service.stop() == 0
+
+
+def test_a_sink_that_a_reload_takes_away_gets_the_windows_that_are_closed_with_it(
+    folder: Folder, headrace: Start, client: Connect
+) -> None:
+    folder.rule("INSERT INTO kept SELECT station FROM meter;", "kept.sql")
+    folder.rule(SOURCE + MINUTES)
+    folder.replace("[admin]", '[sinks.kept]\ntype = "null"\n\n[admin]')
+    service = headrace().ready()
+    publish(connected(service, client), 10, 5)
+    text = folder.config.read_text()
+    meter = text[text.index("[sinks.meter]") : text.index("[sinks.kept]")]
+    folder.replace(meter, "")
+    folder.rule(SOURCE)
+    service.process.send_signal(signal.SIGHUP)
+    service.wait_for("sink meter was removed$")
+    assert folder.rows("station, total, n") == [("a", 5.0, 1)]
+    assert service.stop() == 0
