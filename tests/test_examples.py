@@ -27,11 +27,10 @@ from rules.runtime import Engine
 
 EXAMPLE = Path(__file__).resolve().parent.parent / "examples" / "ev-charging"
 STARTED = 1_764_000_000.0
-LATE = b'{"power": 0, "energy": 0, "connector": 1, "temperature": 31, "ts": 1763990000000}'
 CONNECTED, DISCONNECTED = BY_NAME["$events/client/connected"], BY_NAME["$events/client/disconnected"]
 TABLES = {
     *("meter_readings", "station_status", "station_presence", "transactions", "alarms"),
-    *("connector_1m", "transaction_energy"),
+    *("connector_1m", "transaction_energy", "idle_stations", "late_rows"),
 }
 
 
@@ -108,7 +107,6 @@ def test_messages_become_rows():
         for event, more in ((CONNECTED, {}), (DISCONNECTED, {"reason": "tcp_closed"}))
         for name in ("stations", "operator")
     ]
-    messages.append(Message("cp/CP-0001/1/meter", LATE))
     now = int((STARTED + 30) * 1e9)
     batches = engine.process(messages, now)
     while (due := engine.next_deadline) is not None:
@@ -125,6 +123,7 @@ def test_messages_become_rows():
     assert rows["alarms"] == rows["alarm_topic"]
     assert rows["meter_readings"] > 1_000
     assert rows["station_presence"] == 2
+    assert rows["idle_stations"] == simulator.CUT_OFF + 60
 
 
 @pytest.mark.integration

@@ -1,8 +1,9 @@
 """Charging stations that do not exist: what they would publish (`Park`), and real MQTT connections for it (`Fleet`).
 
-`Park` is the model: stations with two connectors, vehicles that come, charge and leave, a sensor that runs hot and
-a firmware that sometimes sends rubbish. It is deterministic for a seed and is told the time, so tests can run it
-without a network. `Fleet` gives every station one paho-mqtt connection and drives them all from one thread.
+`Park` is the model: stations with two connectors, vehicles that come, charge and leave, a sensor that runs hot, a
+firmware that sometimes sends rubbish, and a mobile network that keeps some readings back. It is deterministic for a
+seed and is told the time, so tests can run it without a network. `Fleet` gives every station one paho-mqtt
+connection and drives them all from one thread.
 
 Every station speaks two dialects, as real parks do: plain telemetry (`cp/<station>/<connector>/meter`, QoS 0) and
 messages shaped like those of OCPP 1.6 (`cp/<station>/ocpp/<Action>`, QoS 1).
@@ -33,6 +34,9 @@ METER_VALUES_EVERY: Final = 6  # telemetry steps between two OCPP MeterValues
 MALFORMED_SECONDS: Final = 3.0
 OVERHEATING_SECONDS: Final = 4.0
 OVERHEATING_STEPS: Final = 5
+CUT_OFF: Final = 3  # so many stations had no network before the start
+CUT_OFF_SECONDS: Final = 200.0
+KEPT_BACK_EVERY: Final = 5.0
 RECONNECT_SECONDS: Final = 1.0
 AMBIENT_CELSIUS: Final = 31.0
 CUT_OFF_PAYLOAD: Final = b'{"station": "'
@@ -126,14 +130,15 @@ class Connector:
         if self.hot_steps:
             self.hot_steps -= 1
             self.temperature = self._rng.uniform(84, 97)
-        yield self._telemetry(now, power)
+        yield self.telemetry(now, power)
         if self.transaction is not None:
             if self._step % METER_VALUES_EVERY == 0:
                 yield self._meter_values(now, power)
             if now >= self._charged_at or self.soc >= 100:
                 yield from self.stop(now)
 
-    def _telemetry(self, now: float, power: float) -> Publication:
+    def telemetry(self, now: float, power: float) -> Publication:
+        """One reading, in plain JSON."""
         document = {
             "station": self.station,
             "connector": self.number,
@@ -170,6 +175,8 @@ class Park:
         self._started = [False] * stations
         self._malformed_at = now + 1.0
         self._overheating_at = now + 1.5
+        self._kept_back_at = now + 1.2
+        self._backlog = self._of_the_cut_off(now - CUT_OFF_SECONDS)
 
     @property
     def next_due(self) -> float:
@@ -177,7 +184,7 @@ class Park:
 
     def advance(self, now: float) -> list[Publication]:
         """Everything that is due at ``now``; an interval that was slept through is not made up for."""
-        published: list[Publication] = []
+        published, self._backlog = self._backlog, []
         for index, due in enumerate(self._due):
             if due > now:
                 continue
@@ -192,6 +199,12 @@ class Park:
         published.extend(self._faults(now))
         return published
 
+    def _of_the_cut_off(self, then: float) -> list[Publication]:
+        """The last readings before some stations lost their network: they send them when they are back."""
+        cut_off = self._connectors[-CUT_OFF:]
+        times = [then + step * TELEMETRY_SECONDS for step in range(3)]
+        return [one.telemetry(at, 0.0) for at in times for connectors in cut_off for one in connectors]
+
     def _faults(self, now: float) -> Iterator[Publication]:
         if now >= self._malformed_at:
             self._malformed_at = now + MALFORMED_SECONDS
@@ -200,6 +213,9 @@ class Park:
         if now >= self._overheating_at:
             self._overheating_at = now + OVERHEATING_SECONDS
             self._rng.choice(self._rng.choice(self._connectors)).hot_steps = OVERHEATING_STEPS
+        if now >= self._kept_back_at:
+            self._kept_back_at = now + KEPT_BACK_EVERY
+            yield self._rng.choice(self._rng.choice(self._connectors)).telemetry(now - CUT_OFF_SECONDS, 0.0)
 
 
 class Fleet:
