@@ -28,7 +28,7 @@ BENCHMARKS: Final = {
     "bench_match": "Topic matching",
     "bench_rule": "Generated rules",
     "bench_windows": "Windows",
-    "bench_flows": "Windows as SQL, beside Bytewax",
+    "bench_flows": "Windows, joins and analytic functions as SQL, beside Bytewax",
     "bench_sinks": "Sinks",
     "bench_ingest": "Ingest, beside mosquitto and amqtt",
     "bench_latency": "From publish to visible row, beside mosquitto with Telegraf",
