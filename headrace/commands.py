@@ -28,7 +28,6 @@ from headrace.outlets import build_sinks, with_fallbacks
 from headrace.settings import FunctionSettings
 from rules.compiler import RuleSet, RuleSource, compile_rules
 from rules.functions import available_functions
-from rules.joins.bound import CompiledJoin
 from sinks.base import Sink
 
 
@@ -76,7 +75,7 @@ def check(config_file: str, connect_within: float | None = None) -> int:
 
 def _summary(config: Config, rules: RuleSet) -> str:
     """What there is, in numbers; of what rules may read only that which they do."""
-    kinds = Counter("join" if isinstance(relation, CompiledJoin) else relation.kind for relation in rules.relations)
+    kinds = Counter(relation.kind for relation in rules.relations)
     kinds["table"] = len(rules.tables)
     statements = [_counted(len(rules.rules), "rule")]
     statements += [_counted(kinds[kind], kind) for kind in ("view", "source", "table") if kinds[kind]]

@@ -117,13 +117,24 @@ class Catalog:
             join = replace(join, relation=replace(join.relation, name=f"{title} ({number})"))
         condition = None if join.on is None else generate(f"{join.name}, ON", join.on)
         line, _ = problems.source.position(span.start)
-        compiled = CompiledJoin(join, condition, problems.source.path, line)
+        compiled = CompiledJoin(join, self._label(join), condition, problems.source.path, line)
         statement = Statement(exp.Join(), span, line, "")
         definition = Definition(join.name, "join", statement, problems, _State.DONE, join.relation, used=True)
         definition.join = compiled
         self._definitions[join.name] = definition
         self.compiled.append(definition)
         return join.name
+
+    def _label(self, join: BoundJoin) -> str:
+        """The sides of a join, and a number where others have the same."""
+        joins = [one.join for one in self.compiled if one.join is not None]
+        left = next((one.label for one in joins if one.name == join.left.relation), join.left.relation)
+        label = sides = f"{left} {'LEFT ' if join.outer else ''}JOIN {join.right.relation}"
+        taken, number = {one.label for one in joins}, 1
+        while label in taken:
+            number += 1
+            label = f"{sides} ({number})"
+        return label
 
     def finish(self) -> None:
         """All rules have been compiled: look at what none of them reads."""

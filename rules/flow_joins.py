@@ -56,6 +56,7 @@ class LoadedJoin:
     ) -> None:
         self.rule = rule
         self.name = rule.name
+        self.label = rule.label
         self.readers: list[Reader] = []
         self.timed = False
         """Does a reader live by the time of its rows?"""
@@ -165,15 +166,15 @@ class LoadedJoin:
 
     @property
     def refused(self) -> Iterator[tuple[tuple[str, str], int]]:
-        """Rows that the join could not use, by its name and reason."""
-        return (((self.name, reason), count) for reason, count in self._refused.items())
+        """Rows that the join could not use, by its label and reason."""
+        return (((self.label, reason), count) for reason, count in self._refused.items())
 
     @property
     def outcomes(self) -> Iterator[tuple[tuple[str, str], int]]:
-        """What became of rows that were not refused, by the join's name."""
+        """What became of rows that were not refused, by the join's label."""
         counters: Any = self.operator.counters
         names = ("emitted", "no_match", "null_key", "rows_dropped", "stale", "unanswered")
-        return (((self.name, name), getattr(counters, name)) for name in names if hasattr(counters, name))
+        return (((self.label, name), getattr(counters, name)) for name in names if hasattr(counters, name))
 
     @property
     def kept(self) -> int:
@@ -186,7 +187,7 @@ class LoadedJoin:
             self._refused[reason] = self._refused.get(reason, 0) + 1
             message = Message("", b"", received_ns=self._turn.now, columns=self._named(entry.row))
             text = entry.error or _REASONS.get(reason, reason)
-            self._hooks.refused(self.name, message, RuleFailure("join_error", reason, text))
+            self._hooks.refused(self.label, message, RuleFailure("join_error", reason, text))
 
     def _named(self, row: Row) -> dict[str, Any]:
         """A row of one side by the names of its columns."""

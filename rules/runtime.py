@@ -132,7 +132,7 @@ class Engine:
             "headrace_join_rows_kept",
             "Rows that wait in a join, for an answer or for a partner",
             "gauge",
-            lambda: [((join.name,), join.kept) for join in self._snapshot.joins],
+            lambda: [((join.label,), join.kept) for join in self._snapshot.joins],
             ("join",),
         )
         metrics.read(

@@ -77,9 +77,11 @@ def _side(side: JoinSide) -> Side:
 
 @dataclass(frozen=True, slots=True)
 class CompiledJoin:
-    """A join, ready to be loaded into an engine; ``condition`` is the program of its ``on``."""
+    """A join, ready to be loaded into an engine; ``condition`` is the program of its ``on``. Its name tells it from all
+    others, whatever their order; metrics and logs have the shorter ``label``."""
 
     join: BoundJoin
+    label: str
     condition: Program | None
     path: str
     line: int

@@ -12,7 +12,7 @@ import pytest
 
 from core.clock import SECOND
 from core.message import Batch, Message
-from core.metrics import Metrics
+from core.metrics import Metrics, Sample
 from rules.compiler import RuleSet, RuleSource, compile_rules
 from rules.flow_joins import LoadedJoin
 from rules.joins.stream import Bounds
@@ -23,6 +23,7 @@ CREATE SOURCE meter (station TEXT, power DOUBLE, ts TIMESTAMP NOT NULL, WATERMAR
 WITH (topic = 'cp/{station}/meter', idle_timeout = '30 seconds');
 CREATE SOURCE alarm (station TEXT, code TEXT, ts TIMESTAMP NOT NULL, WATERMARK FOR ts AS ts - INTERVAL '10 seconds')
 WITH (topic = 'cp/{station}/alarm', idle_timeout = '30 seconds');
+CREATE TABLE stations (station TEXT, site TEXT) WITH (file = 'stations.csv', key = 'station');
 """
 NEAR = "a.station = m.station AND a.ts BETWEEN m.ts - INTERVAL '5 seconds' AND m.ts + INTERVAL '5 seconds'"
 START = 1_000_000 * SECOND
@@ -75,8 +76,11 @@ class Bench:
         return iter(self.engine._snapshot.joins)
 
     def metric(self, name: str) -> dict[str, Any]:
+        return {sample.labels[-1]: sample.value for sample in self.family(name)}
+
+    def family(self, name: str) -> list[Sample]:
         [family] = [family for family in self.metrics.collect() if family.name == f"headrace_join_{name}"]
-        return {sample.labels[-1]: sample.value for sample in family.samples}
+        return family.samples
 
 
 def test_rows_that_are_near_in_time_meet() -> None:
@@ -89,6 +93,20 @@ def test_rows_that_are_near_in_time_meet() -> None:
     assert bench.metric("rows_total")["emitted"] == 3
     assert list(bench.metric("rows_kept").values()) == [5]
     assert bench.failed == []
+
+
+def test_metrics_and_errors_name_a_join_by_its_sides() -> None:
+    pairs = f"FROM meter AS m JOIN alarm AS a ON {NEAR}"
+    bench = Bench(
+        f"INSERT INTO s SELECT power {pairs}; INSERT INTO s SELECT code {pairs} AND 1 / (power - 1) > 0;"
+        f"INSERT INTO s SELECT power {pairs} LEFT JOIN stations AS p ON p.station = m.station"
+    )
+    labels = {sample.labels[0] for sample in bench.family("rows_total")}
+    assert labels == {"meter JOIN alarm", "meter JOIN alarm (2)", "meter JOIN alarm LEFT JOIN stations"}
+    bench.send("meter", "x", 0, power=1)
+    bench.send("alarm", "x", 1, code="c")
+    [failure] = bench.failed
+    assert failure.startswith("meter JOIN alarm (2): ")
 
 
 def test_a_left_join_tells_what_found_no_partner_once_none_can_come() -> None:
@@ -223,11 +241,11 @@ def test_what_is_wrong_with_rows_is_told() -> None:
     bench.send("meter", "x", 100, power=0)
     bench.send("meter", "x", 50, power=1)
     [(name, row, reason)] = bench.late
-    assert (name, row["station"], row["power"], reason) == (join.name, "x", 1.0, "late")
+    assert (name, row["station"], row["power"], reason) == (join.label, "x", 1.0, "late")
     assert bench.send("alarm", "x", 100, code="c") == []
     bench.send("alarm", "x", 0, code="late")
     assert bench.late[-1][1]["code"] == "late"
-    assert bench.failed == [f"{join.name}: division by zero"]
+    assert bench.failed == [f"{join.label}: division by zero"]
     assert bench.metric("rows_refused_total") == {"late": 2, "bad_condition": 1}
 
 
