@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from decimal import Decimal
+from operator import itemgetter
 from typing import Any, Final
 
 from core.message import MISSING
@@ -45,9 +46,15 @@ def key_reader(places: tuple[int, ...]) -> KeyOf:
 
         return one
 
+    values = itemgetter(*places)
+
     def several(row: Sequence[Any]) -> Key:
-        key = tuple([join_key(row[place]) for place in places])
-        return None if None in key else key
+        key = values(row)
+        if not _PLAIN.issuperset(map(type, key)):
+            key = tuple([join_key(value) for value in key])
+            if None in key:
+                return None
+        return key
 
     return several
 

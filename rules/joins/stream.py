@@ -14,7 +14,8 @@ from __future__ import annotations
 import hashlib
 import heapq
 from bisect import bisect_left, insort
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import Any, Final
@@ -123,6 +124,7 @@ Entry = list[Any]
 """[time, last time of a partner, number, row, has it found one, key]"""
 TIME, UNTIL, NUMBER, ROW, MATCHED, KEY = range(6)
 _TIME: Final = itemgetter(TIME)
+_RANK: Final = itemgetter(UNTIL, TIME, NUMBER)
 
 
 class _Bucket:
@@ -135,6 +137,46 @@ class _Bucket:
         self.gone = 0
 
 
+class _Order:
+    """The rows of one side by the time at which they are forgotten. Most come in the order of their time and wait in a
+    queue; those that do not, in a heap."""
+
+    def __init__(self) -> None:
+        self._queue: deque[Entry] = deque()
+        self._heap: list[tuple[int, int, int, Entry]] = []
+
+    def __len__(self) -> int:
+        return len(self._queue) + len(self._heap)
+
+    def __iter__(self) -> Iterator[Entry]:
+        """In the order in which they are forgotten."""
+        return heapq.merge(self._queue, [entry for *_, entry in sorted(self._heap)], key=_RANK)
+
+    def clear(self) -> None:
+        self._queue.clear()
+        self._heap.clear()
+
+    def add(self, entry: Entry) -> None:
+        queue = self._queue
+        if not queue or queue[-1][TIME] <= entry[TIME]:
+            queue.append(entry)
+        else:
+            heapq.heappush(self._heap, (entry[UNTIL], entry[TIME], entry[NUMBER], entry))
+
+    @property
+    def first(self) -> Entry:
+        """There has to be one."""
+        queue, heap = self._queue, self._heap
+        return queue[0] if not heap or (queue and _RANK(queue[0]) < heap[0][:3]) else heap[0][3]
+
+    def pop(self, before: int = END) -> Entry | None:
+        """The first one, if it is forgotten before that time."""
+        queue, heap = self._queue, self._heap
+        if not heap or (queue and _RANK(queue[0]) < heap[0][:3]):
+            return queue.popleft() if queue and queue[0][UNTIL] < before else None
+        return heapq.heappop(heap)[3] if heap[0][0] < before else None
+
+
 class _Half:
     """What the join knows of one side. ``span(time)``: first and last time of a partner."""
 
@@ -145,7 +187,7 @@ class _Half:
         self.clock = Clock(side.timing)
         self.began: list[int] | None = None  # time and arrival of the first row
         self.buckets: dict[Key, _Bucket] = {}
-        self.order: list[tuple[int, int, int, Entry]] = []  # a heap by until, time, number
+        self.order = _Order()
 
     def keep(self, entry: Entry) -> None:
         bucket = self.buckets.get(entry[KEY])
@@ -156,7 +198,7 @@ class _Half:
             entries.append(entry)
         else:
             insort(entries, entry, lo=bucket.gone, key=_TIME)
-        heapq.heappush(self.order, (entry[UNTIL], entry[TIME], entry[NUMBER], entry))
+        self.order.add(entry)
 
     def partners(self, key: Key, first: int, last: int) -> list[Entry]:
         """Rows of a key between two times, both included."""
@@ -164,13 +206,17 @@ class _Half:
         if bucket is None:
             return []
         entries = bucket.entries
+        if entries[bucket.gone][TIME] >= first and entries[-1][TIME] <= last:
+            return entries[bucket.gone :]
         start = bisect_left(entries, first, lo=bucket.gone, key=_TIME)
         end = bisect_left(entries, last + 1, lo=start, key=_TIME)
         return entries[start:end]
 
-    def forget_first(self) -> Entry:
-        """The row whose time for a partner ends first. It is the first of its key, too."""
-        entry = heapq.heappop(self.order)[3]
+    def forget(self, before: int = END) -> Entry | None:
+        """The row whose time for a partner ends first, if it does so before then. It is the first of its key, too."""
+        entry = self.order.pop(before)
+        if entry is None:
+            return None
         bucket = self.buckets[entry[KEY]]
         bucket.gone += 1
         if bucket.gone == len(bucket.entries):
@@ -205,7 +251,7 @@ class StreamJoin:
         """No row with an earlier time on its left side comes out any more; microseconds."""
         kept = self._left.order
         own = self._left.clock.watermark
-        return min(own, kept[0][1]) if kept else own
+        return min(own, kept.first[TIME]) if kept else own
 
     def process_left(self, rows: Sequence[Row], now: int) -> list[Row]:
         return self._process(self._left, self._right, rows, now // 1_000)
@@ -257,9 +303,8 @@ class StreamJoin:
 
     def snapshot(self) -> bytes:
         halves = [
-            [half.clock.snapshot(), half.began, [[*entry[3][TIME:MATCHED], entry[3][MATCHED]] for entry in order]]
+            [half.clock.snapshot(), half.began, [entry[TIME:KEY] for entry in half.order]]
             for half in (self._left, self._right)
-            for order in [sorted(half.order, key=lambda one: one[:3])]
         ]
         rejected = [tuple(entry) for entry in self._rejected]
         return state.dump([*halves, rejected, self._number], self.plan.fingerprint)
@@ -349,7 +394,8 @@ class StreamJoin:
         own.keep([time, last, self._number, row, bool(pairs), key])
         if len(own.order) > self.plan.limits.max_rows:
             self.counters.rows_dropped += 1
-            self._tell_alone(own, own.forget_first(), emitted)
+            if (entry := own.forget()) is not None:
+                self._tell_alone(own, entry, emitted)
 
     def _pairs(self, own: _Half, row: Row, partners: list[Entry]) -> list[tuple[Entry, Row]]:
         if own is self._left:
@@ -384,15 +430,15 @@ class StreamJoin:
         room = self.max_forgotten
         for own, other in ((self._left, self._right), (self._right, self._left)):
             watermark = other.clock.watermark
-            while own.order and own.order[0][0] < watermark and room > 0:
+            while room > 0 and (entry := own.forget(watermark)) is not None:
                 room -= 1
-                self._tell_alone(own, own.forget_first(), emitted)
+                self._tell_alone(own, entry, emitted)
 
     def _due(self, own: _Half, other: _Half) -> int | None:
         """When a row of ``own`` can be forgotten; BEGINNING: now."""
         if not own.order:
             return None
-        until = own.order[0][0]
+        until = own.order.first[UNTIL]
         if other.began is None:
             wait = _silence(other)
             if wait is not None and own.began is not None:
