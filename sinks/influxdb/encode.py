@@ -2,7 +2,8 @@
 
 A point's tags repeat and its fields do not: everything before the fields is looked up by the values of the tags, and
 the fields are written by a loop that was generated for their Python types. Rows that the loop does not fit, and all
-that is unusual (null, NaN, quotes, huge integers), take the slow way, which says what is wrong.
+that is unusual (null, NaN, quotes, huge integers), take the slow way, which says what is wrong. Where integers are
+written as floats a loop takes both in all places, and is quickest for those it was generated for.
 Generated source has positions and names of ours in it only, never a column's name or a value.
 """
 
@@ -22,9 +23,14 @@ from sinks.template import Template
 
 Encode = Callable[[Sequence[Row]], list[str]]
 _Loop = Callable[[Sequence[Row], Callable[[Row], str]], list[str]]
+_Shape = tuple[type, ...]
 _MAX_PREFIXES: Final = 50_000
 _MAX_SHAPES: Final = 32
 _FAST: Final = frozenset({float, int, bool, str})
+
+
+class _Number:
+    """In a shape: an int or a float."""
 
 
 class Encoder:
@@ -95,11 +101,12 @@ class _Points:
         self._fields = [(lines.key(name), names.index(name)) for name in wanted if name in names]
         self._time = names.index(config.time) if config.time in names else None
         self._timed = config.time is not None
-        # Rows without a field, or without the time that the settings name, are no points.
-        self._generates = bool(self._fields) and (self._time is not None or not self._timed)
+        # Rows without a field, or without the time that the settings name, are no points; instants are text, slowly.
+        instants = any(self._types[index] is Type.TIMESTAMP for _, index in self._fields)
+        self._generates = bool(self._fields) and (self._time is not None or not self._timed) and not instants
         self._unit = lines.PER_UNIT[precision]
         self._prefixes: dict[Any, str] = {}
-        self._shapes: dict[tuple[type, ...], _Loop] = {}
+        self._shapes: dict[_Shape, _Loop] = {}
         self._last: _Loop = lambda rows, other: [other(row) for row in rows]
         self._clock = Clock(self._unit)
 
@@ -108,14 +115,33 @@ class _Points:
 
     def _other(self, row: Row) -> str:
         """The line of a row that the last loop did not fit; the next batch is taken to be like this row."""
-        shape = tuple([type(row[index]) for _, index in self._fields])
-        loop = self._shapes.get(shape)
-        if loop is None and len(self._shapes) < _MAX_SHAPES and self._generates and _FAST.issuperset(shape):
-            loop = self._shapes[shape] = self._generate(shape)
+        loop = self._fitting(row)
         if loop is None:
             return self._slowly(row)
         self._last = loop
         return loop((row,), self._slowly)[0]
+
+    def _unlike(self, row: Row) -> None:
+        """A row that the last loop took, but not in the quickest way: the next batch is taken to be like it."""
+        self._last = self._fitting(row) or self._last
+
+    def _fitting(self, row: Row) -> _Loop | None:
+        shape = tuple([type(row[index]) for _, index in self._fields])
+        loop = self._shapes.get(shape)
+        if loop is None and self._generates and _FAST.issuperset(shape):
+            wide = self._widened(shape)
+            loop = self._shapes.get(wide)
+            # Half of the room is for shapes that no loop takes: n fields can be int or float in 2**n ways.
+            if len(self._shapes) < (_MAX_SHAPES if loop is None else _MAX_SHAPES // 2):
+                loop = self._shapes[shape] = self._generate(shape, wide)
+                self._shapes.setdefault(wide, loop)
+        return loop
+
+    def _widened(self, shape: _Shape) -> _Shape:
+        """All that a loop for this shape takes."""
+        if not self._floats:
+            return shape
+        return tuple([_Number if kind is int or kind is float else kind for kind in shape])
 
     # -- the slow way -----------------------------------------------------------------------------------------------
 
@@ -177,50 +203,53 @@ class _Points:
         self._prefixes[key] = prefix
         return prefix
 
-    def _generate(self, shape: tuple[type, ...]) -> _Loop:
+    def _generate(self, shape: _Shape, wide: _Shape) -> _Loop:
         """The loop for fields of these types; it calls ``other`` for a row that it does not take."""
         names = dict.fromkeys(f"v{index}" for index in range(self._width))
         builtins = {"TypeError": TypeError, "int": int, "str": str, "float": float, "bool": bool}
         scope: dict[str, Any] = {"__builtins__": builtins, "booleans": ("False", "True")}
-        conditions, numbers, text = [], [], []
-        for position, ((name, index), kind) in enumerate(zip(self._fields, shape, strict=True)):
-            value = f"v{index}"
+        for position, (name, _) in enumerate(self._fields):
             scope[f"n{position}"] = f"{',' if position else ''}{name}="
-            conditions.append(f"{value}.__class__ is {kind.__name__}")
-            if kind is float:
-                numbers.append(value)
-                text.append(f"{{n{position}}}{{{value}!r}}")
-            elif kind is bool:
-                text.append(f"{{n{position}}}{{booleans[{value}]}}")  # to format one costs three times as much
-            elif kind is str:
-                if self._types[index] is Type.TIMESTAMP:
-                    conditions.append("False")
-                conditions.append(f"'\"' not in {value} and '\\\\' not in {value}")
-                text.append(f'{{n{position}}}"{{{value}}}"')
-            elif self._floats:
-                conditions.append(f"-{2**53} < {value} < {2**53}")
-                text.append(f"{{n{position}}}{{{value}}}.0")
-            elif index in self._unsigned:
-                conditions.append(f"0 <= {value} <= {lines.UINT_MAX}")
-                text.append(f"{{n{position}}}{{{value}}}u")
-            else:
-                conditions.append("False" if self._types[index] is Type.TIMESTAMP else _in_range(value))
-                text.append(f"{{n{position}}}{{{value}}}i")
-        if numbers:
-            # The sum is not finite where one of them is not; where it overflows the slow way does no harm.
-            conditions.append(f"({' + '.join(numbers)}) * 0.0 == 0.0")
-        key = self._key()
         scope |= {"prefixes": self._prefixes.get, "cached": self._cached_prefix, "measurement": self._measurement}
-        scope["now"] = self._clock.next
-        in_time, when = self._when()
+        scope |= {"now": self._clock.next, "unlike": self._unlike}
+        elsewhere, at_end = "", ""
+        if wide != shape:
+            elsewhere = f"        elif {self._branch(wide)}            odd = row\n"
+            at_end = "    if odd is not None:\n        unlike(odd)\n"
         source = (
             f"def encode(rows, other):\n"
             f"    lines = []\n"
             f"    add = lines.append\n"
+            f"    odd = None\n"
             f"    for row in rows:\n"
             f"        {', '.join(names)}, = row\n"
-            f"        if {' and '.join([*conditions, *in_time])}:\n"
-            f"            key = {key}\n"
+            f"        if {self._branch(shape)}"
+            f"{elsewhere}"
+            f"        else:\n"
+            f"            add(other(row))\n"
+            f"{at_end}"
+            f"    return lines\n"
+        )
+        exec(source, scope)  # noqa: S102 - no text of others is in it
+        loop: _Loop = scope["encode"]
+        return loop
+
+    def _branch(self, shape: _Shape) -> str:
+        """A condition, and what is done with a row that meets it."""
+        conditions, numbers, text = [], [], []
+        for position, ((_, index), kind) in enumerate(zip(self._fields, shape, strict=True)):
+            own, written = self._of(kind, index)
+            conditions += own
+            text.append(f"{{n{position}}}{written}")
+            if kind is float or kind is _Number:
+                numbers.append(f"v{index}")
+        if numbers:
+            # The sum is not finite where one of them is not; where it overflows the slow way does no harm.
+            conditions.append(f"({' + '.join(numbers)}) * 0.0 == 0.0")
+        in_time, when = self._when()
+        return (
+            f"{' and '.join([*conditions, *in_time])}:\n"
+            f"            key = {self._key()}\n"
             f"            try:\n"
             f"                prefix = prefixes(key)\n"
             f"            except TypeError:\n"  # a tag that has no hash, an object
@@ -229,13 +258,26 @@ class _Points:
             f"            if prefix is None:\n"
             f"                prefix = cached(key, row)\n"
             f"            add(f'{{prefix}}{''.join(text)} {{{when}}}')\n"
-            f"        else:\n"
-            f"            add(other(row))\n"
-            f"    return lines\n"
         )
-        exec(source, scope)  # noqa: S102 - no text of others is in it
-        loop: _Loop = scope["encode"]
-        return loop
+
+    def _of(self, kind: type, index: int) -> tuple[list[str], str]:
+        """The conditions on a field of this type, and its value in the line."""
+        value = f"v{index}"
+        is_of = f"{value}.__class__ is {kind.__name__}"
+        if kind is float:
+            return [is_of], f"{{{value}!r}}"
+        if kind is bool:
+            return [is_of], f"{{booleans[{value}]}}"  # to format one costs three times as much
+        if kind is str:
+            return [is_of, f"'\"' not in {value} and '\\\\' not in {value}"], f'"{{{value}}}"'
+        exact = f"-{2**53} < {value} < {2**53}"
+        if kind is _Number:
+            return [f"({value}.__class__ is float or {value}.__class__ is int and {exact})"], f"{{{value} * 1.0!r}}"
+        if self._floats:
+            return [is_of, exact], f"{{{value}}}.0"
+        if index in self._unsigned:
+            return [is_of, f"0 <= {value} <= {lines.UINT_MAX}"], f"{{{value}}}u"
+        return [is_of, f"{lines.INT_MIN} <= {value} <= {lines.INT_MAX}"], f"{{{value}}}i"
 
     def _when(self) -> tuple[list[str], str]:
         """The conditions on the time of a row, and the expression of what stands in the line."""
@@ -255,7 +297,3 @@ class _Points:
             for _, index in self._tags
         ]
         return f"({', '.join(parts)},)" if parts else "()"
-
-
-def _in_range(value: str) -> str:
-    return f"{lines.INT_MIN} <= {value} <= {lines.INT_MAX}"

@@ -21,7 +21,7 @@ from core.errors import ConfigError, PayloadError, Rejected, Throttled, Unavaila
 from core.message import MISSING, Row, Schema, Type
 from core.settings import decode_hook
 from sinks.base import SinkContext
-from sinks.influxdb.encode import Encode, Encoder
+from sinks.influxdb.encode import Encode, Encoder, _Points
 from sinks.influxdb.sink import InfluxdbSink
 
 METER = Schema(
@@ -198,7 +198,9 @@ def test_the_precision_of_what_goes_out(settings: dict[str, Any], precision: str
 def test_instants_in_fields_and_tags_are_text() -> None:
     line = encoder(tags=["at"], time=None, fields=["power"])(("a", 1, 1.0, 1, True, "b", AT))
     assert line.startswith("meter,at=2026-01-01T00:00:00.123456Z power=1.0 ")
-    assert 'at="2026-01-01T00:00:00.123456Z"' in encoder(time=None, fields=["at"])(("a", 1, 1.0, 1, True, "b", AT))
+    for settings in ({}, {"integers": "float"}, {"unsigned": ["at"]}):
+        encode = encoder(time=None, fields=["at"], **settings)
+        assert 'at="2026-01-01T00:00:00.123456Z"' in encode(("a", 1, 1.0, 1, True, "b", AT)), settings
 
 
 def refused_config(**settings: Any) -> str:
@@ -310,13 +312,46 @@ _TEXTS = st.sampled_from(["", 'a"', "b,"])
 _CELLS = st.one_of(st.none(), st.just(MISSING), st.floats(), st.integers(-10, 2**63 - 1), st.booleans(), _TEXTS)
 
 
-@given(st.lists(st.tuples(st.sampled_from(["a", "", None, 1, True, (1,)]), _CELLS, _CELLS), max_size=12))
-def test_rows_have_the_lines_together_that_they_have_alone(rows: list[Row]) -> None:
+@pytest.mark.parametrize("integers", ["integer", "float"])
+@given(rows=st.lists(st.tuples(st.sampled_from(["a", "", None, 1, True, (1,)]), _CELLS, _CELLS), max_size=12))
+def test_rows_have_the_lines_together_that_they_have_alone(integers: str, rows: list[Row]) -> None:
     schema = Schema(("tag", "a", "b", "at", "one"), (Type.ANY,) * 5)
-    config = msgspec.convert({"measurement": "m", "tags": ["tag"], "time": "at"}, InfluxdbSink.Config)
+    settings = {"measurement": "m", "tags": ["tag"], "time": "at", "integers": integers}
+    config = msgspec.convert(settings, InfluxdbSink.Config)
     rows = [(*row, 1, 1.5) for row in rows]
-    together = Encoder(config, [schema]).bind(schema)(rows)
-    assert together == [Encoder(config, [schema]).bind(schema)((row,))[0] for row in rows]
+    encode = Encoder(config, [schema]).bind(schema)
+    alone = [Encoder(config, [schema]).bind(schema)((row,))[0] for row in rows]
+    assert encode(rows) == alone
+    assert encode(rows) == alone  # by the loop that the rows have chosen
+
+
+_NUMBERS = st.one_of(st.integers(1 - 2**53, 2**53 - 1), st.integers(-9, 9), st.floats(-1e300, 1e300))
+
+
+@given(st.lists(st.tuples(_NUMBERS, _NUMBERS, st.sampled_from(["", "b,"])), min_size=1))
+def test_with_integers_as_floats_one_loop_takes_both(rows: list[Row]) -> None:
+    schema = Schema(("a", "b", "note", "at"), (Type.ANY,) * 4)
+    settings = {"measurement": "m", "time": "at", "integers": "float"}
+    encode = Encoder(msgspec.convert(settings, InfluxdbSink.Config), [schema]).bind(schema)
+    rows = [(*row, 1) for row in rows]
+    with pytest.MonkeyPatch.context() as patched:
+        encode(rows[:1])
+        patched.setattr(_Points, "_other", lambda _, row: pytest.fail(f"{row} has left the loop"))
+        lines = encode(rows)
+    assert lines == [f'm a={float(a)!r},b={float(b)!r},note="{note}" 1000000' for a, b, note, _ in rows]
+
+
+def test_more_shapes_than_there_are_loops_for() -> None:
+    names = [f"f{number}" for number in range(9)]
+    schema = Schema((*names, "at"), (Type.ANY,) * 10)
+    settings = {"measurement": "m", "time": "at", "integers": "float"}
+    encode = Encoder(msgspec.convert(settings, InfluxdbSink.Config), [schema]).bind(schema)
+    for number in range(512):
+        fields = [7 if number >> place & 1 else 7.5 for place in range(8)]
+        for last, text in ((True, "true"), ("x", '"x"')):  # two kinds of rows, each with all of these
+            expected = ",".join(f"{name}={float(value)}" for name, value in zip(names, fields, strict=False))
+            line = single(encode)((*fields, last, 1))
+            assert line.replace("True", "true") == f"m {expected},f8={text} 1000000"
 
 
 # -- the connection ----------------------------------------------------------------------
