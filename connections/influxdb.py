@@ -94,8 +94,11 @@ _SPECIFIC: Final = frozenset().union(*(api.knows for api in _APIS.values()))
 _AUTHORIZATION: Final = frozenset({401, 403, 407})
 _REFUSED: Final = frozenset({400, 413, 422})
 _PAUSE: Final = frozenset({429, 503})
-_EMPTY_IS_FINE: Final = frozenset({200, 204, 400})
+_WRITTEN: Final = 204
+"""Success, with all of them. A 200 comes from something else: a page to log in, or the API's list of its paths."""
+_EMPTY_IS_FINE: Final = frozenset({_WRITTEN, 400})
 """What the write APIs answer to a request without lines, once address and credentials are right."""
+_PATH_OF_API: Final = re.compile(r"/(write|api/v[23](/write|/write_lp)?)/?$")
 _DROPPED: Final = re.compile(r"\s+dropped=\d+$")
 
 
@@ -146,9 +149,12 @@ class InfluxdbConnection(Connection):
             pair = f"{config.user}:{password}"
             token = base64.b64encode(pair.encode()).decode() if self._api.scheme == "Basic" else pair
         self._secrets = [password, token or ""]
-        if token is not None and not (token.isascii() and token.isprintable()):
-            raise ConfigError("holds what no HTTP header can: a line break?", path="token")
-        return {} if token is None else {"Authorization": f"{self._api.scheme} {token}"}
+        if token is None:
+            return {}
+        if not (token and _fits_header(token)):
+            path = "token" if config.token is not None else "password" if _fits_header(config.user or "") else "user"
+            raise ConfigError("is empty or holds what no HTTP header can: a line break?", path=path)
+        return {"Authorization": f"{self._api.scheme} {token}"}
 
     def _write_url(self, precision: str) -> URL:
         query = {**self._api.where(self.config), "precision": self._api.precisions[precision]}
@@ -194,7 +200,7 @@ class InfluxdbConnection(Connection):
         is empty where it does not. All other lines have been taken, or may come again.
         """
         answer = await self._post(self._client, self._addresses[precision], lines)
-        if answer.status not in (200, 204):
+        if answer.status != _WRITTEN:
             raise self._problem(answer)
 
     async def _post(self, client: HttpClient, url: URL, body: bytes) -> Answer:
@@ -213,7 +219,12 @@ class InfluxdbConnection(Connection):
         if status in _AUTHORIZATION:
             return Unavailable(f"{self.title}: not authorized: {told.message} ({status})")
         if status == 404:
-            return Unavailable(f"{self.title}: it is not there: {told.message} (404)")
+            # A server without this API says so in words of its web framework.
+            api = f'no /{self._api.path}: is api = "{self.config.api}" right?'
+            return Unavailable(f"{self.title}: {'it is not there:' if told.structured else api} {told.message} (404)")
+        if 200 <= status < 300:
+            wrong = f"whoever answers is no write API, which has {_WRITTEN} for this"
+            return Unavailable(f"{self.title}: {wrong}: {told.message} ({status})")
         if 300 <= status < 400:
             return Unavailable(f"{self.title}: the address has moved to {answer.location} ({status})")
         return Unavailable(f"{self.title}: {told.message} ({status})")
@@ -222,6 +233,8 @@ class InfluxdbConnection(Connection):
 class _Told(NamedTuple):
     message: str
     lines: list[tuple[int, str]]
+    structured: bool = True
+    """Whether a write API can have said it: all of them speak JSON."""
 
 
 def _told(answer: Answer) -> _Told:
@@ -231,7 +244,7 @@ def _told(answer: Answer) -> _Told:
     except (msgspec.DecodeError, UnicodeDecodeError):
         body = None
     if not isinstance(body, dict):
-        return _Told(answer.text, [])
+        return _Told(answer.text, [], structured=False)
     data = body.get("data")
     lines = [
         (entry["line_number"] - 1, str(entry.get("error_message", "refused")))
@@ -253,4 +266,11 @@ def _address(text: str) -> URL:
         raise ConfigError("holds credentials, which would be shown", path="url", hint="use token, or user and password")
     if url.query_string or url.fragment:
         raise ConfigError("holds a query, which is ours to make", path="url")
+    if found := _PATH_OF_API.search(url.path):
+        shorter = url.with_path(url.path[: found.start()] or "/")
+        raise ConfigError("ends in the API's path, which is ours to add", path="url", hint=f"it is {shorter}")
     return url
+
+
+def _fits_header(text: str) -> bool:
+    return text.isascii() and text.isprintable()

@@ -72,6 +72,9 @@ class Encoder:
                     raise ConfigError(problem[0], path=setting, hint=problem[1])
         if both := set(config.tags) & set(config.fields or ()):
             raise ConfigError(f"{min(both)!r} is a tag, too", path="fields")
+        names = {name for schema in schemas for name in schema.names}
+        if names and config.fields is None and self._syntax is None and names <= {*config.tags, config.time}:
+            raise ConfigError("no column is left for the fields", path="tags", hint="a point needs one")
 
     def bind(self, schema: Schema) -> Encode:
         """A function that gives the line (or lines) of each row; PayloadError where a row has none."""

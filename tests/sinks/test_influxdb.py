@@ -227,6 +227,7 @@ def test_measurements_from_columns() -> None:
         ({"tags": ["at"], "fields": ["at"]}, "fields: 'at' is a tag, too"),
         ({"tags": ["station", "station"]}, "tags"),
         ({"write_syntax": "a b=1"}, "measurement: write_syntax says this already"),
+        ({"tags": [name for name in METER.names if name != "at"]}, "tags: no column is left for the fields"),
     ],
 )
 def test_settings_that_cannot_be(settings: dict[str, Any], path: str) -> None:
@@ -369,6 +370,9 @@ def connection(**settings: Any) -> InfluxdbConnection:
         ({"url": "127.0.0.1:8086"}, "url"),
         ({"url": "http://me:pw@h/"}, "url"),
         ({"url": "http://h/?db=x"}, "url"),
+        ({"url": "http://h/api/v2"}, "url: ends in the API's path, which is ours to add (it is http://h/)"),
+        ({"url": "http://h/api/v2/write/"}, "url: ends in the API's path"),
+        ({"url": "http://h/write"}, "url: ends in the API's path"),
         ({"bucket": None}, "bucket: is needed"),
         ({"database": "d"}, "database: is of no use"),
         ({"api": "v1"}, "database: is needed"),
@@ -376,7 +380,9 @@ def connection(**settings: Any) -> InfluxdbConnection:
         ({"api": "v3", "bucket": None, "database": "d", "user": "me"}, "user: is of no use"),
         ({"password": "p"}, "password"),
         ({"token": "t", "user": "u"}, "token"),
-        ({"token": "a\nb"}, "token"),
+        ({"token": "a\nb"}, "token: is empty or holds what no HTTP header can"),
+        ({"token": ""}, "token: is empty"),
+        ({"user": "me", "password": "pässwort"}, "password: is empty or holds what no HTTP header can"),
         ({"token": {"env": "HEADRACE_ABSENT"}}, "token: the environment variable"),
         ({"tls": {"ca": "absent.pem"}}, "tls.ca"),
     ],
@@ -417,6 +423,13 @@ def test_addresses(settings: dict[str, Any], url: str) -> None:
         (503, b"busy", Throttled, "busy"),
         (500, b"oops", Unavailable, "oops"),
         (302, b"", Unavailable, "moved to http://h/elsewhere (302)"),
+        (404, b"404 page not found", Unavailable, 'no /api/v2/write: is api = "v2" right? 404 page not found (404)'),
+        (
+            200,
+            b"<html>Welcome",
+            Unavailable,
+            "whoever answers is no write API, which has 204 for this: <html>Welcome (200)",
+        ),
     ],
 )
 def test_what_answers_mean(status: int, body: bytes, kind: type[Exception], text: str) -> None:
