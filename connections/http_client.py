@@ -24,7 +24,7 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
-from connections.tls import TlsSettings, make_context
+from connections.tls import TlsSettings, make_context, reason_of
 from core.clock import SECOND
 from core.errors import Unavailable
 from core.settings import MASK
@@ -252,6 +252,8 @@ def shown(url: URL) -> str:
 
 
 def _cause(error: BaseException) -> BaseException:
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return error.certificate_error
     return error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
 
 
@@ -265,16 +267,14 @@ def _reason(error: BaseException, seconds: float) -> str:
         return f"no answer within {seconds:g} s"
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return "the name of the host is not known"
-    if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        return f"its certificate is not accepted: {error.certificate_error}"
+    if isinstance(cause, ssl.SSLError):
+        return reason_of(cause)
     if isinstance(cause, ConnectionRefusedError):
         return "connection refused"
     if isinstance(error, aiohttp.ServerDisconnectedError):
         return "the connection was closed before the answer"
     if isinstance(error, aiohttp.InvalidURL | ValueError) and not isinstance(error, aiohttp.ClientPayloadError):
         return "not an http URL"
-    if isinstance(cause, ssl.SSLError):
-        return f"TLS fails: {(cause.reason or 'no reason given').replace('_', ' ').lower()}"
     if isinstance(cause, OSError) and cause.strerror:
         return " ".join(cause.strerror.split()).lower()
     text = " ".join(str(cause).split())

@@ -20,6 +20,7 @@ from typing import Any, Final
 
 import msgspec
 
+from connections.tls import reason_of
 from core.errors import Unavailable
 from core.settings import MASK, Secret
 
@@ -103,9 +104,9 @@ class TokenSource:
             with self._opener.open(request, timeout=_TIMEOUT) as response:
                 return _parsed(msgspec.json.decode(response.read(_MAX_ANSWER)))
         except urllib.error.HTTPError as error:
-            reason = f"{error.code} {_reason(error)}"
+            reason = f"{error.code} {_told(error)}"
         except (OSError, ValueError, msgspec.DecodeError, http.client.HTTPException) as error:
-            reason = str(getattr(error, "reason", error)) or type(error).__name__
+            reason = _reason(error)
         for hidden in {secret, quoted, pair} - {""}:
             reason = reason.replace(hidden, MASK)
         parts = urllib.parse.urlsplit(settings.token_url)
@@ -120,7 +121,17 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         return None
 
 
-def _reason(error: urllib.error.HTTPError) -> str:
+def _reason(error: Exception) -> str:
+    """Why there was no answer, or none that can be read."""
+    cause = error.reason if isinstance(error, urllib.error.URLError) else error
+    if isinstance(cause, ssl.SSLError):
+        return reason_of(cause)
+    if isinstance(cause, OSError) and cause.strerror:
+        return cause.strerror.lower()
+    return str(cause) or type(cause).__name__
+
+
+def _told(error: urllib.error.HTTPError) -> str:
     """What the server says in its own words (RFC 6749, 5.2), if it says something."""
     try:
         answer = msgspec.json.decode(error.read(_MAX_ANSWER))

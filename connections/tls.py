@@ -1,7 +1,7 @@
 """TLS towards a far side, as every connection writes it: ``tls = true`` or a table.
 
-Owns the settings and the making of an :class:`ssl.SSLContext`; drivers that take file names (librdkafka) read the
-paths. Relative paths start at the configuration's folder.
+Owns the settings, the making of an :class:`ssl.SSLContext` and the words for what goes wrong with one; drivers that
+take file names (librdkafka) read the paths. Relative paths start at the configuration's folder.
 """
 
 from __future__ import annotations
@@ -52,6 +52,18 @@ def chosen(tls: bool | TlsSettings) -> TlsSettings | None:
     if isinstance(tls, TlsSettings):
         return tls
     return TlsSettings() if tls else None
+
+
+def reason_of(error: ssl.SSLError) -> str:
+    """Why a connection was not made, in words of the settings."""
+    code = error.reason or ""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        setting = "tls.check_hostname" if "mismatch" in error.verify_message else "tls.ca"
+        return f"its certificate is not accepted: {error.verify_message.rstrip('.')} (see {setting})"
+    if "CERTIFICATE_REQUIRED" in code:
+        return "TLS fails: it wants to see a certificate of ours (see tls.cert and tls.key)"
+    told = code.replace("_", " ").lower() or "no reason given"
+    return f"TLS fails: {told}{' (does the port speak TLS?)' if code == 'WRONG_VERSION_NUMBER' else ''}"
 
 
 def make_context(settings: TlsSettings, base_dir: Path) -> ssl.SSLContext:

@@ -119,8 +119,15 @@ def test_why_there_is_no_token(url: str, answer: Any, reason: str) -> None:
 
 
 def test_nobody_answers() -> None:
-    with pytest.raises(Unavailable, match=r"^http://127.0.0.1:1/token gives no token: .*refused"):
+    with pytest.raises(Unavailable, match=r"^http://127.0.0.1:1/token gives no token: connection refused$"):
         source("http://127.0.0.1:1/token").token()
+    with pytest.raises(Unavailable, match=r"^http://no.invalid/token gives no token: [a-z][^\[]*$"):
+        source("http://no.invalid/token").token()
+
+
+def test_tls_where_there_is_none(url: str) -> None:
+    with pytest.raises(Unavailable, match=r"token: TLS fails: wrong version number \(does the port speak TLS\?\)$"):
+        source(url.replace("http:", "https:")).token()
 
 
 def test_credentials_that_are_repeated_are_not_shown(url: str) -> None:
