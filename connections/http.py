@@ -17,7 +17,7 @@ import msgspec
 from yarl import URL
 
 from connections.base import Connection, ConnectionContext
-from connections.http_client import AddressGuard, AddressRefused, Answer, HttpClient, shown
+from connections.http_client import AddressGuard, AddressRefused, Answer, HttpClient, is_http, shown
 from connections.oauth import ClientCredentials, TokenSource
 from connections.tls import TlsSettings, chosen, make_context
 from connections.worker import Worker
@@ -304,7 +304,7 @@ def _absolute(text: str, path: str) -> URL:
         url = URL(text)
     except ValueError:
         url = URL()
-    if url.scheme not in ("http", "https") or not url.host or "${" in text:
+    if not is_http(url) or "${" in text:
         raise ConfigError("not a URL like 'https://example.com/path'", path=path)
     if url.user is not None or url.password is not None:
         raise ConfigError("holds credentials, which would be shown", path=path, hint="use auth")

@@ -38,6 +38,7 @@ _TLS_WANTED: Final = re.compile(
     rb"|<html>\s*<head><title>400 The plain HTTP request was sent to HTTPS port</title>"
 )
 """What Go, Tomcat and nginx answer to HTTP on a port for TLS. No row can be the reason, so none must pay for it."""
+_HOST: Final = re.compile(r"[^\s%\\]+")
 _CONNECT: Final = 10.0
 """Seconds that the making of one connection may take."""
 _PHRASES: Final = {status.value: status.phrase for status in http.HTTPStatus}
@@ -238,6 +239,12 @@ async def _body(response: aiohttp.ClientResponse) -> bytes:
             response.close()
             break
     return b"".join(parts)[:_MAX_ANSWER]
+
+
+def is_http(url: URL) -> bool:
+    """Whether requests can go there, as far as the address says; URL takes blanks in a host for what they are."""
+    host = url.host or ""
+    return url.scheme in ("http", "https") and bool(url.port) and (":" in host or _HOST.fullmatch(host) is not None)
 
 
 def gzipped(body: bytes) -> bytes:

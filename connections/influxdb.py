@@ -15,7 +15,7 @@ import msgspec
 from yarl import URL
 
 from connections.base import Connection, ConnectionContext
-from connections.http_client import Answer, HttpClient, gzipped
+from connections.http_client import Answer, HttpClient, gzipped, is_http
 from connections.tls import TlsSettings, chosen
 from core.clock import SECOND
 from core.errors import ConfigError, Rejected, SinkError, Throttled, Unavailable
@@ -260,7 +260,7 @@ def _address(text: str) -> URL:
         url = URL(text)
     except ValueError:
         url = URL()
-    if url.scheme not in ("http", "https") or not url.host:
+    if not is_http(url):
         raise ConfigError("not a URL like 'http://127.0.0.1:8086'", path="url")
     if url.user or url.password:
         raise ConfigError("holds credentials, which would be shown", path="url", hint="use token, or user and password")

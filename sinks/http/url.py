@@ -18,6 +18,7 @@ from urllib.parse import quote, quote_from_bytes
 from yarl import URL
 
 from connections.http import join
+from connections.http_client import is_http
 from core.errors import ConfigError, PayloadError
 from core.message import Row, Schema
 from sinks.template import Template
@@ -46,10 +47,9 @@ class UrlTemplate:
         self.foreign = not kinds.isdisjoint({"address", "host"})
         self._whole = "address" in kinds
         samples = {"address": "http://1", "host": "1", "path": "1", "query": "1"}
-        try:
-            sample = self._url("".join(samples.get(kind, part) for kind, part in self._parts))
-        except PayloadError:
-            raise ConfigError("not a URL like 'https://example.com/hook' without credentials", path="url") from None
+        sample = self._parsed("".join(samples.get(kind, part) for kind, part in self._parts))
+        if isinstance(sample, str):
+            raise ConfigError(sample, path="url", hint="as in https://example.com/hook")
         self.constant: URL | None = None if kinds - {"literal"} else sample
 
     def _parse(self, text: str) -> None:
@@ -82,17 +82,24 @@ class UrlTemplate:
         return lambda row: self._url("".join([part(row) for part in parts]))
 
     def _url(self, text: str) -> URL:
+        found = self._parsed(text)
+        if isinstance(found, str):
+            raise PayloadError(f"its address {found}", "http")
+        return found
+
+    def _parsed(self, text: str) -> URL | str:
+        """The address, or what is wrong with it."""
         try:
             url = URL(text, encoded=not self._whole)
-            good = url.scheme in ("http", "https") and bool(url.host) and bool(url.port)
+            good = is_http(url)
         except ValueError:
             good = False
         if not good:
-            raise PayloadError("its address is no http URL", "http")
+            return "is no http URL"
         if url.user is not None or url.password is not None:
-            raise PayloadError("its address has a user or password in it", "http")
+            return "has a user or password in it"
         if _DOTS.search(text.partition("?")[0]):
-            raise PayloadError("its address has a segment '.' or '..'", "http")
+            return "has a segment '.' or '..'"
         return url
 
 

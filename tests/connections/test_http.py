@@ -250,6 +250,7 @@ async def test_foreign_hosts_are_checked_by_what_they_resolve_to() -> None:
     ("table", "path"),
     [
         ({"base_url": "http://${host}/"}, "base_url"),
+        ({"base_url": "http://exa mple/"}, "base_url"),
         ({"base_url": "http://h", "auth": {"type": "bearer", "token": {"env": "HEADRACE_ABSENT"}}}, "auth.token"),
         ({"base_url": "http://h", "secret_headers": {"a b": "x"}}, "secret_headers"),
         (

@@ -368,6 +368,7 @@ def connection(**settings: Any) -> InfluxdbConnection:
     ("settings", "path"),
     [
         ({"url": "127.0.0.1:8086"}, "url"),
+        ({"url": "http://exa mple/"}, "url"),
         ({"url": "http://me:pw@h/"}, "url"),
         ({"url": "http://h/?db=x"}, "url"),
         ({"url": "http://h/api/v2"}, "url: ends in the API's path, which is ours to add (it is http://h/)"),
