@@ -76,7 +76,7 @@ class Health:
             self._untold += 1
         if not self._told and (self._told_at is None or self.failed_at - self._told_at >= _QUIET):
             self._told, self._told_at = True, self.failed_at
-            more = f" ({self._untold - 1} more outages since the last line)" if self._untold > 1 else ""
+            more = f" (outages since the last line: {self._untold})" if self._untold > 1 else ""
             self._untold = 0
             # What no sink should raise is a defect of it, and of use only with its place.
             defect = None if isinstance(error, SinkError | TimeoutError | OSError) else error
@@ -92,7 +92,7 @@ class Health:
     def succeeded(self) -> None:
         """Note that the far side answered."""
         if self.last_error is not None and self._told:
-            _log.info("sink %s is available again after %d failed attempts", self._name, self._backoff.failures)
+            _log.info("sink %s is available again, failed attempts: %d", self._name, self._backoff.failures)
         self.enter(State.CONNECTED)
         self.last_error = None
         self._backoff.reset()

@@ -96,7 +96,7 @@ async def test_an_outage_is_logged_once_and_so_is_its_end(caplog: pytest.LogCapt
         await rig.fake.answer(None)
     assert [record.message for record in caplog.records] == [
         "sink sink is unavailable and is tried again: down",
-        "sink sink is available again after 3 failed attempts",
+        "sink sink is available again, failed attempts: 3",
     ]
 
 
@@ -321,7 +321,7 @@ async def test_a_destination_that_comes_and_goes_does_not_fill_the_log(caplog: p
             assert rig.delivery._health.outages == 6
     assert [record.getMessage() for record in caplog.records] == [
         "sink sink is unavailable and is tried again: away 0",
-        "sink sink is available again after 1 failed attempts",
-        "sink sink is unavailable and is tried again: gone (4 more outages since the last line)",
-        "sink sink is available again after 4 failed attempts",
+        "sink sink is available again, failed attempts: 1",
+        "sink sink is unavailable and is tried again: gone (outages since the last line: 5)",
+        "sink sink is available again, failed attempts: 4",
     ]
