@@ -21,10 +21,15 @@ from sinks.sql.encode import UNBINDABLE
 # value of the wrong type, and RAISE EXCEPTION of a trigger.
 # 21000: a key twice in one statement, which is none any more in a smaller one.
 _POSTGRESQL_REJECTED: Final = ("21000", "22", "23", "44", "54", "42804", "42846", "P0001")
+# A policy that forbids a row has the code of a missing permission, which waits for a GRANT. The function of the server
+# that says so tells them apart; the text is in the server's language.
+_POSTGRESQL_POLICY: Final = ("42501", "ExecWithCheckOptions")
 # Errors about values that PyMySQL raises as OperationalError: no default, cut or wrong value, CHECK, bad JSON, SIGNAL,
-# a row or a packet that is too large, a division by zero, a date that is none.
+# a row or a packet that is too large, a division by zero, a date that is none; a row outside of a view (1369) or of all
+# partitions (1526); a subselect that finds several rows (1172, 1242).
 _MYSQL_REJECTED: Final = frozenset(
-    {1048, 1118, 1153, 1264, 1265, 1292, 1364, 1365, 1366, 1367, 1406, 1411, 1644, 1690, 3140, 3819, 4025, 4078}
+    {1048, 1118, 1153, 1172, 1242, 1264, 1265, 1292, 1364, 1365, 1366, 1367, 1369, 1406, 1411, 1526, 1644, 1690}
+    | {3140, 3819, 4025, 4078}
 )
 # SQLite's functions fail on a value with the code of a wrong statement.
 _SQLITE_REJECTED: Final = ("malformed JSON", "JSON cannot hold", "integer overflow")
@@ -46,6 +51,8 @@ def _postgresql(error: Any) -> type[SinkError] | None:
         return Rejected if "cannot adapt" in str(error) else None
     if state in _POSTGRESQL_THROTTLED:
         return Throttled
+    if (state, getattr(getattr(error, "diag", None), "source_function", None)) == _POSTGRESQL_POLICY:
+        return Rejected
     return Rejected if state.startswith(_POSTGRESQL_REJECTED) else Unavailable
 
 
