@@ -21,7 +21,7 @@ from typing import Any, Final, NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from core.errors import PayloadError
+from core.errors import PayloadError, Unavailable
 from core.message import Missing, Row, Type
 from formats.json import encode_document
 from sinks.encoding import instant, rfc3339
@@ -38,6 +38,7 @@ from sinks.sql.encode import (
     text_of_float,
     whole,
 )
+from sinks.sql.planning import plan
 from sinks.sql.writer import Writer
 
 Text = Callable[[Any], str | None]
@@ -234,7 +235,14 @@ class Copy(Writer):
     def __init__(self, settings: TableSettings, columns: Sequence[Column]) -> None:
         self._columns = tuple(columns)
         self._prefix = f"COPY {settings.name}, "
-        self.statement = f"COPY {title(settings)} ({', '.join(quoted(column.name) for column in columns)}) FROM STDIN"
+        self._title = title(settings)
+        self.statement = f"COPY {self._title} ({', '.join(quoted(column.name) for column in columns)}) FROM STDIN"
+
+    def ask(self, connection: Connection) -> None:
+        """COPY cannot be planned; the INSERT of the same columns needs the same of the table and the user."""
+        listed = ", ".join(quoted(column.name) for column in self._columns)
+        places = ", ".join("NULL" for _ in self._columns)
+        plan(connection, f"INSERT INTO {self._title} ({listed}) VALUES ({places})".replace("%", "%%"), 0)  # noqa: S608 - names are quoted
 
     def encode(self, rows: Sequence[Row]) -> bytes:
         cells = _each(self._columns, self._column_cells, zip(*rows, strict=True))
@@ -290,6 +298,9 @@ class Unnest(Writer):
         )
         self.statement = statement.replace("%", "%%").replace("\0", "%s")
 
+    def ask(self, connection: Connection) -> None:
+        plan(connection, self.statement, len(self._columns))
+
     def encode(self, rows: Sequence[Row]) -> tuple[str, ...]:
         texts = _each(
             self._columns, lambda column, values: convert_column(values, column.texts), zip(*rows, strict=True)
@@ -321,12 +332,13 @@ class Unnest(Writer):
 
 
 class Facts(NamedTuple):
-    """What SQLAlchemy does not tell: the types' names by column, which are arrays, whether COPY is possible, and what
-    the user may not do."""
+    """What SQLAlchemy does not tell: the types' names by column, which are arrays, whether COPY is possible, what the
+    user may not do, and the names of unique indexes that hold only at the end of a transaction."""
 
     types: dict[str, tuple[str, bool]]
     copy: bool
     denied: tuple[str, ...]
+    deferrable: frozenset[str]
 
 
 _TYPES: Final = sa.text(
@@ -337,8 +349,18 @@ _TYPES: Final = sa.text(
 # No COPY into views, nor where policies decide row by row; foreign and partitioned tables are fine.
 _RELATION: Final = sa.text(
     "SELECT relkind IN ('r', 'p', 'f') AND NOT row_security_active(oid),"
-    " has_any_column_privilege(oid, 'INSERT'), has_any_column_privilege(oid, 'UPDATE')"
+    " has_any_column_privilege(oid, 'INSERT'),"
+    " has_any_column_privilege(oid, 'UPDATE'),"
+    " has_any_column_privilege(oid, 'SELECT')"
     " FROM pg_class WHERE oid = CAST(:table AS regclass)"
+)
+_DEFERRABLE: Final = sa.text(
+    "SELECT c.relname FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid"
+    " WHERE i.indrelid = CAST(:table AS regclass) AND NOT i.indimmediate"
+)
+_MAY_CREATE: Final = sa.text(
+    "SELECT nspname, has_schema_privilege(oid, 'CREATE') FROM pg_namespace"
+    " WHERE nspname = coalesce(:schema, current_schema())"
 )
 
 
@@ -346,11 +368,23 @@ def look(connection: Connection, settings: TableSettings) -> Facts:
     """The facts about an existing table or view."""
     table = {"table": title(settings)}
     types = {name: (kind, is_array) for name, kind, is_array in connection.execute(_TYPES, table)}
-    copy, may_insert, may_update = connection.execute(_RELATION, table).one()
-    denied = [] if may_insert else ["INSERT"]
-    if settings.write == "upsert" and not may_update:
-        denied.append("UPDATE")
-    return Facts(types, copy, tuple(denied))
+    copy, *allowed = connection.execute(_RELATION, table).one()
+    # ON CONFLICT (key) reads the key.
+    upsert = settings.write == "upsert"
+    needed = {"INSERT": True, "UPDATE": upsert, "SELECT": settings.write != "insert" and bool(settings.key)}
+    denied = [name for (name, must), may in zip(needed.items(), allowed, strict=True) if must and not may]
+    return Facts(types, copy, tuple(denied), frozenset(connection.execute(_DEFERRABLE, table).scalars()))
+
+
+def require_create(connection: Connection, settings: TableSettings) -> None:
+    """Unavailable where the user may not make the table."""
+    found = connection.execute(_MAY_CREATE, {"schema": settings.schema}).first()
+    if found is not None and not found[1]:
+        schema = connection.dialect.identifier_preparer.quote(found[0])
+        raise Unavailable(
+            f"table {settings.title} does not exist and the user may not make it: "
+            f"GRANT CREATE ON SCHEMA {schema} TO the user of the connection"
+        )
 
 
 def writer(settings: TableSettings, facts: Facts, columns: Sequence[str], kinds: Sequence[tuple[Kind, Type]]) -> Writer:

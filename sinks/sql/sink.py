@@ -109,9 +109,11 @@ class SqlSink(Sink):
             else:
                 found = table.find(connection, self._table, [*self.context.schemas, *schemas], make=make)
                 if found is not None:
-                    table.check(self._table, found, schemas, self._dialect)
+                    table.check(found, schemas, self._dialect)
                     for schema in schemas:
-                        self._keep(schema, table.writer(self._table, found, schema, self._dialect))
+                        writer = table.writer(found, schema, self._dialect)
+                        writer.ask(connection)
+                        self._keep(schema, writer)
             connection.rollback()
         except Exception as error:
             session.discard()

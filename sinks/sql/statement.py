@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -20,12 +20,12 @@ from core.message import Schema
 from core.registry import did_you_mean
 from sinks.sql.config import Config
 from sinks.sql.encode import Conversion, parameter_converters
+from sinks.sql.planning import plan, with_places
 from sinks.sql.writer import Executemany
 
 # SQLAlchemy takes a name that is followed by another colon for none, and PostgreSQL's casts are written so.
 _CAST: Final = re.compile(r"(?<![:\w\\])(:\w+)(?=::)")
 _PREPARABLE: Final = re.compile(r"\s*(INSERT|UPDATE|DELETE|MERGE|REPLACE|WITH|SELECT)\b", re.IGNORECASE).match
-_PLACE: Final = re.compile("%%|%s")
 # Syntax; no such table, column or schema. Others may be guesses at the types of parameters.
 _POSTGRESQL_WRONG: Final = frozenset({"42601", "42P01", "42703", "3F000"})
 _MYSQL_WRONG: Final = frozenset({1046, 1049, 1054, 1064, 1136, 1146})
@@ -74,56 +74,37 @@ def by_hand(statement: str, schema: Schema, dialect: Dialect) -> Executemany:
 def check_live(connection: Connection, statement: str) -> None:
     """Unavailable where the database knows the statement to be wrong, whatever the rows are."""
     dialect = connection.dialect
-    ask = _ASK.get(f"{dialect.name}+{dialect.driver}")
-    if ask is None or not _PREPARABLE(statement):  # CALL, DO and the like cannot be prepared everywhere
+    if not _PREPARABLE(statement):  # CALL, DO and the like cannot be prepared everywhere
         return
-    if (problem := ask(connection, _text(statement).compile(dialect=dialect))) is not None:
+    compiled = _text(statement).compile(dialect=dialect)
+    if f"{dialect.name}+{dialect.driver}" == "postgresql+psycopg":
+        problem = _ask_postgresql(connection, str(compiled))
+    else:
+        problem = _ask(connection, str(compiled), len(compiled.positiontup or ()))
+    if problem is not None:
         raise Unavailable(f"the database refuses the statement: {problem}")
 
 
-def _ask_sqlite(connection: Connection, compiled: Any) -> str | None:
+def _ask(connection: Connection, statement: str, parameters: int) -> str | None:
+    dialect = connection.dialect
     try:
-        connection.connection.cursor().execute(f"EXPLAIN {compiled}", [None] * len(compiled.positiontup))
-    except connection.dialect.loaded_dbapi.Error as error:
-        return sentence(error)
+        plan(connection, statement, parameters)
+    except dialect.loaded_dbapi.Error as error:
+        wrong = dialect.name == "sqlite" or (error.args and error.args[0] in _MYSQL_WRONG)
+        return sentence(error) if wrong else None
     return None
 
 
-def _ask_mysql(connection: Connection, compiled: Any) -> str | None:
-    cursor = connection.connection.cursor()
-    try:
-        cursor.execute("PREPARE headrace FROM %s", (_with_places(compiled, itertools.repeat("?")),))
-        cursor.execute("DEALLOCATE PREPARE headrace")
-    except connection.dialect.loaded_dbapi.Error as error:
-        return sentence(error) if error.args and error.args[0] in _MYSQL_WRONG else None
-    finally:
-        cursor.close()
-    return None
-
-
-def _ask_postgresql(connection: Connection, compiled: Any) -> str | None:
+def _ask_postgresql(connection: Connection, statement: str) -> str | None:
+    """Not by EXPLAIN, behind whose end a second statement would run, and which needs to know the parameters' types."""
     from psycopg import pq
 
     # A parameter that comes twice is two: they may have different types.
-    text = _with_places(compiled, map("${}".format, itertools.count(1)))
+    text = with_places(statement, map("${}".format, itertools.count(1)))
     driver: Any = connection.connection.driver_connection
-    # Not PREPARE, behind whose end a second statement would run.
     result = driver.pgconn.prepare(b"", text.encode())
     state, message = (
         (result.error_field(field) or b"").decode()
         for field in (pq.DiagnosticField.SQLSTATE, pq.DiagnosticField.MESSAGE_PRIMARY)
     )
     return message if state in _POSTGRESQL_WRONG else None
-
-
-def _with_places(compiled: Any, places: Iterator[str]) -> str:
-    """The statement with the server's own signs for parameters instead of the driver's."""
-    return _PLACE.sub(lambda found: "%" if found[0] == "%%" else next(places), str(compiled))
-
-
-_ASK: Final[dict[str, Callable[[Connection, Any], str | None]]] = {
-    "sqlite+pysqlite": _ask_sqlite,
-    "postgresql+psycopg": _ask_postgresql,
-    "mysql+pymysql": _ask_mysql,
-    "mariadb+pymysql": _ask_mysql,
-}

@@ -14,12 +14,13 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql, postgresql, sqlite
-from sqlalchemy.engine import Dialect
+from sqlalchemy.engine import Connection, Dialect
 
 from core.errors import Unavailable
 from core.message import Row
 from sinks.sql.config import TableSettings
 from sinks.sql.encode import Conversion
+from sinks.sql.planning import plan
 
 # PyMySQL makes one statement of many rows, but only the first list of values gets its parameters.
 _PARAMETERS_BEHIND: Final = re.compile(r"\)\s*(AS\b.*)?ON\s+DUPLICATE\b.*%s", re.IGNORECASE | re.DOTALL).search
@@ -27,6 +28,10 @@ _PARAMETERS_BEHIND: Final = re.compile(r"\)\s*(AS\b.*)?ON\s+DUPLICATE\b.*%s", re
 
 class Writer(ABC):
     """Rows of one schema; what it raises is the driver's or one of ``encode.UNBINDABLE``."""
+
+    @abstractmethod
+    def ask(self, connection: Connection) -> None:
+        """Have the database plan what :meth:`send` sends, without a row; raises what it has against it."""
 
     @abstractmethod
     def encode(self, rows: Sequence[Row]) -> Any:
@@ -69,6 +74,9 @@ class Executemany(Writer):
         self._pick = itemgetter(*columns) if columns is not None and len(columns) > 1 else None
         self._counts = dialect == "sqlite"
         self._singly = dialect in ("mysql", "mariadb") and _PARAMETERS_BEHIND(statement) is not None
+
+    def ask(self, connection: Connection) -> None:
+        plan(connection, self.statement, len(self._columns or self._conversion.names))
 
     def encode(self, rows: Sequence[Row]) -> Any:
         rows = self._conversion.apply(rows)

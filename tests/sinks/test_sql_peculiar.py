@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from core.errors import Rejected, Unavailable
+from core.message import Schema, Type
 from tests.sinks.test_sql_servers import batch, execute, make, mariadb_url, postgresql_url, url
 
 __all__ = ["mariadb_url", "postgresql_url", "url"]  # fixtures
@@ -95,3 +96,121 @@ async def test_a_row_that_a_policy_forbids_is_rejected(postgresql_url: str, writ
         await sink.close()
     finally:
         execute(postgresql_url, "DROP TABLE meter", "DROP ROLE tenant")
+
+
+# -- what is said before the first row -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("server", "statements"),
+    [
+        ("postgresql_url", ["ALTER TABLE meter ADD UNIQUE (station) DEFERRABLE"]),
+        ("postgresql_url", ["ALTER TABLE meter ADD PRIMARY KEY (station) DEFERRABLE INITIALLY DEFERRED"]),
+        ("postgresql_url", ["CREATE UNIQUE INDEX meter_half ON meter (station) WHERE kw > 0"]),
+        ("postgresql_url", ["CREATE UNIQUE INDEX meter_lower ON meter (lower(station))"]),
+        ("mariadb_url", ["CREATE UNIQUE INDEX meter_prefix ON meter (station(3))"]),
+    ],
+)
+async def test_a_unique_index_that_is_no_key_is_none(
+    request: pytest.FixtureRequest, server: str, statements: list[str]
+) -> None:
+    """With the prefix, rows of one station would change those of another that begins alike."""
+    url = request.getfixturevalue(server)
+    execute(url, "DROP TABLE IF EXISTS meter", f"CREATE TABLE meter ({COLUMNS})", *statements)
+    sink = make(url, write="upsert", key=("station",))
+    with pytest.raises(Unavailable, match=r"no primary key or unique index on \(station\).*CREATE UNIQUE INDEX"):
+        await sink.check()
+    await sink.close()
+
+
+async def test_a_view_that_takes_no_rows_is_said_before_the_first_row(url: str) -> None:
+    execute(
+        url,
+        "DROP TABLE IF EXISTS meter",
+        f"CREATE TABLE whole ({COLUMNS})",
+        "CREATE VIEW meter AS SELECT station, sum(kw) AS kw, max(soc) AS soc FROM whole GROUP BY station",
+    )
+    try:
+        sink = make(url)
+        with pytest.raises(Unavailable, match=r"(cannot insert into view|not insertable-into)"):
+            await sink.check()
+        await sink.close()
+    finally:
+        execute(url, "DROP VIEW meter", "DROP TABLE whole")
+
+
+@pytest.mark.parametrize(
+    ("config", "grant", "missing"),
+    [
+        ({"write": "upsert", "key": ("station",)}, "INSERT, UPDATE", "GRANT SELECT ON meter"),
+        ({"write": "ignore", "key": ("station",)}, "INSERT", "GRANT SELECT ON meter"),
+        ({}, "INSERT (station, kw)", "permission denied for table meter"),
+    ],
+)
+async def test_a_permission_that_is_missing_in_part_is_said_before_the_first_row(
+    postgresql_url: str, config: dict[str, object], grant: str, missing: str
+) -> None:
+    execute(
+        postgresql_url,
+        "DROP TABLE IF EXISTS meter",
+        f"CREATE TABLE meter ({COLUMNS}, PRIMARY KEY (station))",
+        "DROP ROLE IF EXISTS writer",
+        "CREATE ROLE writer LOGIN PASSWORD 'writer'",
+        f"GRANT {grant} ON meter TO writer",
+    )
+    try:
+        sink = make(postgresql_url.replace("ci:ci", "writer:writer"), **config)
+        with pytest.raises(Unavailable, match=missing):
+            await sink.check()
+        execute(postgresql_url, "GRANT SELECT, INSERT ON meter TO writer")
+        await sink.check()
+    finally:
+        execute(postgresql_url, "DROP TABLE meter", "DROP ROLE writer")
+
+
+async def test_a_table_that_may_not_be_made_is_said_before_the_first_row(postgresql_url: str) -> None:
+    execute(postgresql_url, "DROP TABLE IF EXISTS meter", "DROP ROLE IF EXISTS maker")
+    execute(postgresql_url, "CREATE ROLE maker LOGIN PASSWORD 'maker'")
+    sink = make(postgresql_url.replace("ci:ci", "maker:maker"), create_table=True)
+    try:
+        with pytest.raises(Unavailable, match=r"GRANT CREATE ON SCHEMA public TO the user of the connection"):
+            await sink.check()
+        execute(postgresql_url, "GRANT CREATE ON SCHEMA public TO maker")
+        await sink.check()
+        execute(postgresql_url, "REVOKE CREATE ON SCHEMA public FROM maker")
+    finally:
+        execute(postgresql_url, "DROP ROLE maker")
+
+
+async def test_names_of_another_case_are_those_of_the_table(mariadb_url: str) -> None:
+    """To MySQL those of columns are the same; those of tables only on some systems."""
+    execute(
+        mariadb_url,
+        "DROP TABLE IF EXISTS meter",
+        "CREATE TABLE meter (Station VARCHAR(9) PRIMARY KEY, KW DOUBLE, soc INT)",
+    )
+    sink = make(mariadb_url, write="upsert", key=("station",))
+    await sink.open()
+    try:
+        await sink.write(batch(("a", 1.0, 1), ("a", 2.0, 2)))
+    finally:
+        await sink.close()
+    assert [tuple(row.values()) for row in execute(mariadb_url, "SELECT * FROM meter")] == [("a", 2.0, 2)]
+
+
+async def test_the_way_out_can_be_typed_as_it_is(postgresql_url: str) -> None:
+    execute(
+        postgresql_url, 'DROP TABLE IF EXISTS "Meter Values"', 'CREATE TABLE "Meter Values" ("Cp Id" TEXT, kw REAL)'
+    )
+    schema = Schema(("Cp Id", "kw"), (Type.TEXT, Type.DOUBLE))
+    sink = make(postgresql_url, (schema,), table="Meter Values", write="upsert", key=("Cp Id",))
+    try:
+        with pytest.raises(Unavailable) as caught:
+            await sink.check()
+        execute(postgresql_url, str(caught.value).rpartition("needs: ")[2])
+        await sink.check()
+        lower = make(postgresql_url, (schema,), table="meter values")
+        with pytest.raises(Unavailable, match=r"meter values does not exist \(did you mean 'Meter Values'\?\)"):
+            await lower.check()
+    finally:
+        execute(postgresql_url, 'DROP TABLE "Meter Values"')

@@ -91,6 +91,40 @@ async def test_a_view_with_a_trigger_takes_rows(tmp_path: Path) -> None:
     assert query(tmp_path, "SELECT * FROM real_one") == [("a", 0, 0)]
 
 
+async def test_a_view_that_takes_no_rows_is_said_before_the_first_row(tmp_path: Path) -> None:
+    query(tmp_path, "CREATE TABLE real_one (station, kw, soc)")
+    query(tmp_path, "CREATE VIEW meter AS SELECT * FROM real_one")
+    for attempt in (sink := make(tmp_path, {}, METER)).open, sink.check:
+        with pytest.raises(Unavailable, match="table meter: cannot modify meter because it is a view"):
+            await attempt()
+    await sink.close()
+
+
+async def test_an_index_of_some_rows_is_no_key(tmp_path: Path) -> None:
+    query(tmp_path, "CREATE TABLE meter (station TEXT, kw REAL, soc INTEGER)")
+    query(tmp_path, "CREATE UNIQUE INDEX half ON meter (station) WHERE kw > 0")
+    with pytest.raises(Unavailable, match=r"no primary key or unique index on \(station\)"):
+        await make(tmp_path, {"write": "upsert", "key": ["station"]}, METER).check()
+
+
+async def test_names_of_another_case_are_those_of_the_table(tmp_path: Path) -> None:
+    """To SQLite they are the same."""
+    query(tmp_path, 'CREATE TABLE "Meter" ("Station" TEXT PRIMARY KEY, "KW" REAL, soc INTEGER)')
+    async with opened(tmp_path, {"write": "upsert", "key": ["station"]}, METER) as sink:
+        await sink.write(batch(("a", 1.0, 1), ("a", 2.0, 2)))
+    assert query(tmp_path, "SELECT * FROM meter") == [("a", 2.0, 2)]
+
+
+async def test_a_missing_table_is_told_with_the_nearest_name(tmp_path: Path) -> None:
+    query(tmp_path, "CREATE TABLE metres (station)")
+    sink = make(tmp_path, {}, METER)
+    with pytest.raises(Unavailable, match=r"table meter does not exist \(did you mean 'metres'\?\): create it, or"):
+        await sink.check()
+    sink = make(tmp_path, {"table": "main.metres"}, METER)
+    with pytest.raises(Unavailable, match=r"main.metres does not exist \(is it schema = 'main', table = 'metres'"):
+        await sink.check()
+
+
 # -- statements ----------------------------------------------------------------------------------------------------
 
 
