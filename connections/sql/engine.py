@@ -67,11 +67,17 @@ def parse_url(text: str, base_dir: Path) -> URL:
     except (ArgumentError, ValueError):
         # The text is not repeated: it may hold a password.
         raise ConfigError("not a database URL like 'sqlite:///data/headrace.db'", path="url") from None
+    if url.host is not None and "@" in url.host:  # which would show the end of the password as a host
+        hint = "write it as %40, or give them apart as `user` and `password`"
+        raise ConfigError("its user or password has an '@'", path="url", hint=hint)
     backend, plus, _ = url.drivername.partition("+")
     backend = "postgresql" if backend == "postgres" else backend
     driver = _DRIVERS.get(backend)
     if driver is not None and not plus:
         url = url.set(drivername=f"{backend}+{driver.name}")
+    if backend == "sqlite" and (url.database in (None, "", ":memory:") or url.query.get("mode") == "memory"):
+        hint = "name a file: 'sqlite:///data/headrace.db'"
+        raise ConfigError("a database in memory is gone with its session", path="url", hint=hint)
     if is_sqlite_file(url) and url.database:
         url = url.set(database=str(base_dir / url.database))
     return url
@@ -98,8 +104,7 @@ def with_credentials(url: URL, config: SqlConfig) -> URL:
 
 
 def is_sqlite_file(url: URL) -> bool:
-    database = url.database or ""
-    return url.get_backend_name() == "sqlite" and database not in ("", ":memory:") and not database.startswith("file:")
+    return url.get_backend_name() == "sqlite" and not (url.database or "").startswith("file:")
 
 
 def masked(url: URL) -> str:
@@ -127,9 +132,13 @@ def make_engine(url: URL, config: SqlConfig, base_dir: Path) -> Engine:
     except NoSuchModuleError:
         raise ConfigError(f"SQLAlchemy knows no database {url.drivername!r}", path="url") from None
     except ImportError as error:
-        extra = f"headrace[{known.extra}]" if known and known.name in url.drivername else error.name
+        way_out = f"pip install '{error.name}'"
+        if known is not None:
+            way_out = f"pip install 'headrace[{known.extra}]'"
+            if ours is None:
+                way_out = f"leave '+{driver}' away, then {way_out}"
         raise ExtensionError(
-            f"the sql sink needs {error.name} for {backend}: pip install '{extra}'", "headrace.sinks", "sql"
+            f"the sql sink needs {error.name} for {backend}: {way_out}", "headrace.sinks", "sql"
         ) from error
     except (TypeError, ValueError) as error:  # a query parameter of the URL that the driver does not take
         raise ConfigError(f"{masked(url)}: {error}", path="url") from None

@@ -64,6 +64,10 @@ def arguments(connection: SqlConnection) -> dict[str, Any]:
             {"url": "postgresql://h/d", "user": "a", "password": {"env": "HEADRACE_NO_SUCH_VARIABLE"}},
             "password: the environment variable HEADRACE_NO_SUCH_VARIABLE is not set",
         ),
+        ({"url": "postgresql://u:ge@heim@h/d"}, r"url: its user or password has an '@' .* %40, or .* `password`\)$"),
+        ({"url": "sqlite://"}, "url: a database in memory is gone with its session .*name a file: 'sqlite:///data/"),
+        ({"url": "sqlite:///:memory:"}, "url: a database in memory is gone with its session"),
+        ({"url": "sqlite:///file:x?mode=memory&uri=true"}, "url: a database in memory is gone with its session"),
         ({"url": "postgresql://h/d", "tls": {"ca": "nowhere.pem"}}, "tls.ca: nowhere.pem cannot be read"),
         ({"url": "mysql://h/d", "tls": {"ca": "nowhere.pem"}}, "tls.ca: nowhere.pem cannot be read"),
     ],
@@ -72,7 +76,7 @@ def test_wrong_settings(tmp_path: Path, settings: dict[str, Any], message: str) 
     pytest.importorskip("psycopg")
     pytest.importorskip("pymysql")
     with pytest.raises(ConfigError, match=message):
-        make(tmp_path, **{"url": "sqlite://", **settings})
+        make(tmp_path, **{"url": "sqlite:///h.db", **settings})
 
 
 def test_a_password_of_its_own_is_taken_as_it_is(tmp_path: Path) -> None:

@@ -118,17 +118,17 @@ def test_the_smallest_file(tmp_path: Path) -> None:
 
 
 def test_a_secret_file_is_relative_to_the_configuration(tmp_path: Path) -> None:
-    (tmp_path / "url").write_text("sqlite://\n")
+    (tmp_path / "url").write_text("sqlite:///h.db\n")
     text = LISTENER + '[sinks.s]\ntype = "sql"\ntable = "t"\nurl = { file = "url" }\n'
     survey = parse(text, file="x", base_dir=tmp_path)
     assert survey.config is not None
     connection: Any = survey.config.sinks["s"].connection
-    assert connection.config.url.reveal() == "sqlite://"
+    assert connection.config.url.reveal() == "sqlite:///h.db"
     assert "sqlite" not in repr(survey.config.sinks["s"].connection)
 
 
 SINK = LISTENER + '[sinks.s]\ntype = "null"\n'  # line 5 comes next
-SQL = LISTENER + '[connections.db]\ntype = "sql"\nurl = "sqlite://"\n[sinks.s]\n'  # line 7 comes next
+SQL = LISTENER + '[connections.db]\ntype = "sql"\nurl = "sqlite:///h.db"\n[sinks.s]\n'  # line 7 comes next
 
 
 @pytest.mark.parametrize(
@@ -278,7 +278,7 @@ SQL = LISTENER + '[connections.db]\ntype = "sql"\nurl = "sqlite://"\n[sinks.s]\n
         ),
         (LISTENER + '[sinks.s]\ntype = "file"\n', "headrace.toml:3: sinks.s: `path` is missing"),
         (
-            SQL + 'connection = "db"\ntable = "t"\nurl = "sqlite://"\n',
+            SQL + 'connection = "db"\ntable = "t"\nurl = "sqlite:///h.db"\n',
             "headrace.toml:9: sinks.s.url: belongs to [connections.db], which this sink uses",
         ),
         (

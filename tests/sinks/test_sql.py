@@ -351,10 +351,14 @@ async def test_the_service_goes_on_while_the_table_is_missing(tmp_path: Path) ->
         ({}, "nonsense", "url: not a database URL"),
         ({}, "nosuchdb://host/x", "SQLAlchemy knows no database 'nosuchdb'"),
         ({}, "postgresql+asyncpg://host/x", "asyncpg"),
-        ({"write": "upsert"}, "sqlite://", "key: write = 'upsert' needs the columns"),
-        ({"key": ["stations"]}, "sqlite://", "key: no rule yields 'stations'; they yield station, kw, soc"),
-        ({"columns": {"kw": "x", "soc": "x"}}, "sqlite://", "columns: two columns go to the same column"),
-        ({"columns": {"stations": "power"}}, "sqlite://", "columns: no rule yields 'stations' .did you mean 'station'"),
+        ({"write": "upsert"}, "sqlite:///h.db", "key: write = 'upsert' needs the columns"),
+        ({"key": ["stations"]}, "sqlite:///h.db", "key: no rule yields 'stations'; they yield station, kw, soc"),
+        ({"columns": {"kw": "x", "soc": "x"}}, "sqlite:///h.db", "columns: two columns go to the same column"),
+        (
+            {"columns": {"stations": "power"}},
+            "sqlite:///h.db",
+            "columns: no rule yields 'stations' .did you mean 'station'",
+        ),
         ({}, {"env": "HEADRACE_NO_SUCH_VARIABLE"}, "HEADRACE_NO_SUCH_VARIABLE is not set"),
         ({}, "sqlite:///x.db?timeout=abc", "url"),
     ],
@@ -373,6 +377,7 @@ def test_without_a_connection(tmp_path: Path) -> None:
     ("url", "message"),
     [
         ("postgresql://u:geheim@host/db", r"needs psycopg for postgresql: pip install 'headrace\[postgres\]'"),
+        ("postgresql+psycopg2://u:geheim@host/db", r"leave '\+psycopg2' away, then pip install 'headrace\[postgres\]'"),
         ("mysql://u:geheim@host/db", r"needs pymysql for mysql: pip install 'headrace\[mysql\]'"),
         ("mariadb://u:geheim@host/db", r"needs pymysql for mariadb: pip install 'headrace\[mysql\]'"),
     ],
@@ -383,7 +388,7 @@ def test_an_absent_driver_says_what_to_install(
     real = builtins.__import__
 
     def without_drivers(name: str, *rest: Any, **named: Any) -> Any:
-        if name in ("psycopg", "pymysql"):
+        if name in ("psycopg", "psycopg2", "pymysql"):
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
         return real(name, *rest, **named)
 
