@@ -2,8 +2,8 @@
 
 :meth:`SqlConnection.run` lets a function work with a session; ``engine`` is for what only asks about the dialect.
 Invariants: at most ``max_connections`` sessions work at a time, whoever asks; a session whose caller has given up
-counts no more, but at most four of those are left hanging; sessions are made when they are needed and closed with the
-connection.
+counts no more, but where four of those hang no new ones begin; sessions are made when they are needed and closed with
+the connection.
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ class SqlConnection(Connection):
             raise ConfigError(str(error), path="url") from None
         self.url = with_credentials(self.url, config)
         self.engine: Engine = make_engine(self.url, config, context.base_dir)
+        self._file = Path(self.url.database) if is_sqlite_file(self.url) and self.url.database else None
         self._free = asyncio.Semaphore(config.max_connections)
         self._idle: list[Session] = []
         self._abandoned: list[Session] = []
@@ -59,9 +60,7 @@ class SqlConnection(Connection):
     @property
     def missing_file(self) -> Path | None:
         """The SQLite file that the first session will make; None where there is none to make."""
-        if is_sqlite_file(self.url) and self.url.database and not Path(self.url.database).exists():
-            return Path(self.url.database)
-        return None
+        return self._file if self._file is not None and not self._file.exists() else None
 
     async def open(self) -> None:
         """A SQLite file's folder is made; sessions begin when they are needed."""
@@ -104,7 +103,7 @@ class SqlConnection(Connection):
         self._abandoned = [session for session in self._abandoned if session.worker.alive]
         if len(self._abandoned) >= _MAX_ABANDONED:
             raise Unavailable(f"{self.title} does not answer: {len(self._abandoned)} calls hang")
-        return Session(self.engine, self.context.name)
+        return Session(self.engine, self.context.name, self._file)
 
     async def check(self) -> str:
         worker = Worker(f"check of {self.context.name}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy.engine import Connection, Engine
@@ -21,19 +22,35 @@ from core.errors import Unavailable
 class Session:
     """``worker`` is its thread; except for :meth:`abandon` everything here runs in that thread."""
 
-    def __init__(self, engine: Engine, name: str) -> None:
+    def __init__(self, engine: Engine, name: str, file: Path | None = None) -> None:
+        """``file`` is the SQLite file, where it is one."""
         self.worker = Worker(f"sql {name}")
         self._engine = engine
+        self._file = file
+        self._opened: tuple[int, int] | None = None
         self._connection: Connection | None = None
         self._driver: Any = None
         self._given_up = False
 
     def connect(self) -> Connection:
         """The connection, made where there is none."""
+        if self._file is not None and self._connection is not None and self._identity() != self._opened:
+            self.discard()  # deleted or replaced: SQLite would go on in the file that nobody can find any more
         if self._connection is None:
             self._connection = self._engine.connect()
             self._driver = self._connection.connection.driver_connection
+            self._opened = self._identity()
         return self._connection
+
+    def _identity(self) -> tuple[int, int] | None:
+        """What tells the SQLite file from another of its name."""
+        if self._file is None:
+            return None
+        try:
+            found = self._file.stat()
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
 
     def transaction(self, function: Callable[[Any], object]) -> None:
         """Call ``function`` with a cursor of the driver and commit; what fails is rolled back."""

@@ -278,6 +278,18 @@ async def test_a_table_that_was_dropped_is_made_again(tmp_path: Path) -> None:
     assert query(tmp_path, "SELECT * FROM meter") == [("b", 1.0, 1)]
 
 
+async def test_a_file_that_was_deleted_or_replaced_is_not_written_to_any_more(tmp_path: Path) -> None:
+    """SQLite would go on in the file that nobody can find, and say that all is well."""
+    async with opened(tmp_path, {"create_table": True}, METER) as sink:
+        await sink.write(batch(("lost", 1.0, 1)))
+        for path in (tmp_path / "data").iterdir():
+            path.unlink()
+        with pytest.raises(Unavailable, match="no such table: meter"):
+            await sink.write(batch(("b", 1.0, 1)))
+        await sink.write(batch(("b", 1.0, 1)))
+    assert query(tmp_path, "SELECT * FROM meter") == [("b", 1.0, 1)]
+
+
 async def test_a_folder_that_cannot_be_made_and_a_file_that_is_no_database(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("in the way")
     sink = make(tmp_path, {"create_table": True}, METER)
