@@ -23,6 +23,7 @@ from functools import lru_cache, partial
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import types as t
+from sqlalchemy.dialects.postgresql import DOMAIN
 
 from core.errors import PayloadError
 from core.message import Missing, Row, Type
@@ -47,6 +48,8 @@ class Kind(enum.Enum):
     INSTANT = enum.auto()
     LOCAL_INSTANT = enum.auto()  # without a time zone: UTC by our convention
     TEXT_INSTANT = enum.auto()  # SQLite's: text in the form that SQLAlchemy reads back
+    TEXT_DATE = enum.auto()  # the same of a DATE
+    CLOCK = enum.auto()  # a time of day, which no instant is
     INTERVAL = enum.auto()
     JSON = enum.auto()
     ARRAY = enum.auto()  # of the database, which takes lists
@@ -55,6 +58,8 @@ class Kind(enum.Enum):
 
 def kind_of(column: t.TypeEngine[Any], dialect: str) -> Kind:
     """The kind of a reflected column."""
+    while isinstance(column, DOMAIN):  # PostgreSQL's: a type with a check
+        column = column.data_type
     if isinstance(column, t.JSON):
         return Kind.JSON
     if dialect == "sqlite" and isinstance(column, t.LargeBinary | t.NullType):
@@ -63,8 +68,8 @@ def kind_of(column: t.TypeEngine[Any], dialect: str) -> Kind:
         if dialect == "sqlite":
             return Kind.TEXT_INSTANT
         return Kind.INSTANT if column.timezone else Kind.LOCAL_INSTANT
-    if isinstance(column, t.Date) and dialect != "sqlite":
-        return Kind.LOCAL_INSTANT
+    if isinstance(column, t.Date):
+        return Kind.TEXT_DATE if dialect == "sqlite" else Kind.LOCAL_INSTANT
     for base, kind in _KINDS:
         if isinstance(column, base):
             return kind
@@ -80,21 +85,22 @@ _KINDS: Final[tuple[tuple[type[t.TypeEngine[Any]], Kind], ...]] = (
     (t.Float, Kind.DOUBLE),
     (t.Numeric, Kind.NUMBER),
     (t.Interval, Kind.INTERVAL),
+    (t.Time, Kind.CLOCK),
 )
 
 _INT64: Final = range(-(2**63), 2**63)
 _INT64_DIGITS: Final = 19
 
-_TIMES: Final = frozenset({Kind.INSTANT, Kind.LOCAL_INSTANT, Kind.TEXT_INSTANT})
+_TIMES: Final = frozenset({Kind.INSTANT, Kind.LOCAL_INSTANT, Kind.TEXT_INSTANT, Kind.TEXT_DATE})
 _NUMBERS: Final = frozenset({Kind.INTEGER, Kind.NUMBER, Kind.DOUBLE})
 _ALWAYS: Final = frozenset({Kind.ANYTHING, Kind.TEXT, Kind.JSON, Kind.OTHER})
 # Where a column that the rule declares so can go at all; single values may still be refused. ANY goes everywhere.
 _FITS: Final[dict[Type, frozenset[Kind]]] = {
     Type.BOOLEAN: _ALWAYS | _NUMBERS | {Kind.BOOLEAN},
-    Type.BIGINT: _ALWAYS | _NUMBERS | _TIMES,
+    Type.BIGINT: _ALWAYS | _NUMBERS | _TIMES | {Kind.CLOCK},  # 123456 is 12:34:56
     Type.DOUBLE: _ALWAYS | _NUMBERS | _TIMES,
     Type.DECIMAL: _ALWAYS | _NUMBERS | _TIMES,
-    Type.TEXT: _ALWAYS | _TIMES | {Kind.BYTES, Kind.INTERVAL},
+    Type.TEXT: _ALWAYS | _TIMES | {Kind.BYTES, Kind.INTERVAL, Kind.CLOCK},
     Type.BYTES: _ALWAYS | {Kind.BYTES},
     Type.TIMESTAMP: _ALWAYS | _TIMES | _NUMBERS,
     Type.INTERVAL: _ALWAYS | _NUMBERS | {Kind.INTERVAL},
@@ -195,6 +201,14 @@ def _local_instant(microseconds: int) -> datetime:
     return instant(microseconds).replace(tzinfo=None)
 
 
+def _sqlite_date(moment: datetime) -> str:
+    return local(moment).date().isoformat()
+
+
+def _sqlite_day(microseconds: int) -> str:
+    return instant(microseconds).date().isoformat()
+
+
 def _same(moment: datetime) -> datetime:
     return moment
 
@@ -204,6 +218,7 @@ _INSTANTS: Final[dict[Kind, tuple[Convert, Convert]]] = {
     Kind.INSTANT: (_same, instant),
     Kind.LOCAL_INSTANT: (local, _local_instant),
     Kind.TEXT_INSTANT: (_sqlite_text, _sqlite_instant),
+    Kind.TEXT_DATE: (_sqlite_date, _sqlite_day),
 }
 _ANYWHERE: Final[dict[type, Convert]] = {Missing: _null, dict: _json, list: _json}
 _TABLES: Final[dict[Kind, dict[type, Convert]]] = {
@@ -217,6 +232,8 @@ _TABLES: Final[dict[Kind, dict[type, Convert]]] = {
     Kind.INSTANT: {},
     Kind.LOCAL_INSTANT: {},
     Kind.TEXT_INSTANT: {},
+    Kind.TEXT_DATE: {},
+    Kind.CLOCK: {},
     Kind.INTERVAL: {},
     Kind.JSON: dict.fromkeys((bool, int, float, str, bytes, Decimal), _json),
     Kind.ARRAY: {},

@@ -204,6 +204,19 @@ async def test_instants_are_text_that_sqlalchemy_reads_back(tmp_path: Path) -> N
     ]
 
 
+async def test_a_column_of_dates_gets_dates(tmp_path: Path) -> None:
+    """In UTC, in the form that SQLAlchemy reads back."""
+    schema = Schema(("day", "number", "text"), (Type.TIMESTAMP, Type.BIGINT, Type.TEXT))
+    query(tmp_path, "CREATE TABLE meter (day DATE, number DATE, text DATE)")
+    async with opened(tmp_path, {}, schema) as sink:
+        row = (1_767_225_600_000_001, 1_767_225_600_000, "2026-01-01T01:00:00+02:00")
+        await sink.write(batch(row, (None, None, "2026-01-01"), schema=schema))
+    assert query(tmp_path, "SELECT * FROM meter") == [
+        ("2026-01-01", "2026-01-01", "2025-12-31"),
+        (None, None, "2026-01-01"),
+    ]
+
+
 @pytest.mark.parametrize("declared", [Type.BIGINT, Type.ANY])
 async def test_numbers_in_a_time_column_are_milliseconds(tmp_path: Path, declared: Type) -> None:
     schema = Schema(("at", "plain"), (declared, declared))

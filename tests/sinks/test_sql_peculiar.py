@@ -214,3 +214,43 @@ async def test_the_way_out_can_be_typed_as_it_is(postgresql_url: str) -> None:
             await lower.check()
     finally:
         execute(postgresql_url, 'DROP TABLE "Meter Values"')
+
+
+async def test_a_time_of_day_is_no_instant(url: str) -> None:
+    execute(url, "DROP TABLE IF EXISTS meter", "CREATE TABLE meter (at TIME)")
+    instants, texts = Schema(("at",), (Type.TIMESTAMP,)), Schema(("at",), (Type.TEXT,))
+    sink = make(url, (instants,))
+    with pytest.raises(Unavailable, match=r"has 'at' as TIME.*, and the rule yields 'at' as TIMESTAMP"):
+        await sink.check()
+    sink = make(url, (texts,))
+    await sink.open()
+    try:
+        await sink.write(batch(("12:34:56",), schema=texts))
+    finally:
+        await sink.close()
+    [row] = execute(url, "SELECT CAST(at AS CHAR(8)) AS at FROM meter")
+    assert row["at"] == "12:34:56"
+
+
+async def test_a_domain_takes_what_its_type_takes(postgresql_url: str) -> None:
+    execute(
+        postgresql_url,
+        "DROP TABLE IF EXISTS meter",
+        "DROP DOMAIN IF EXISTS moment, half, percent",
+        "CREATE DOMAIN percent AS INTEGER CHECK (VALUE BETWEEN 0 AND 100)",
+        "CREATE DOMAIN half AS percent CHECK (VALUE <= 50)",
+        "CREATE DOMAIN moment AS TIMESTAMP WITH TIME ZONE",
+        "CREATE TABLE meter (at moment, soc half)",
+    )
+    schema = Schema(("at", "soc"), (Type.BIGINT, Type.DOUBLE))
+    for config in ({}, {"write": "ignore"}):
+        sink = make(postgresql_url, (schema,), **config)
+        await sink.open()
+        try:
+            await sink.write(batch((1_767_225_600_000, 50.0), schema=schema))
+            with pytest.raises(Rejected, match="violates check constraint"):
+                await sink.write(batch((1_767_225_600_000, 101.0), schema=schema))
+        finally:
+            await sink.close()
+    rows = execute(postgresql_url, "SELECT at::text AS at, soc FROM meter")
+    assert [tuple(row.values()) for row in rows] == [("2026-01-01 00:00:00+00", 50)] * 2
