@@ -28,7 +28,8 @@ _CAST: Final = re.compile(r"(?<![:\w\\])(:\w+)(?=::)")
 _PREPARABLE: Final = re.compile(r"\s*(INSERT|UPDATE|DELETE|MERGE|REPLACE|WITH|SELECT)\b", re.IGNORECASE).match
 # Syntax; no such table, column or schema. Others may be guesses at the types of parameters.
 _POSTGRESQL_WRONG: Final = frozenset({"42601", "42P01", "42703", "3F000"})
-_MYSQL_WRONG: Final = frozenset({1046, 1049, 1054, 1064, 1136, 1146})
+# The same; no such function, no permission, a view that takes no rows.
+_MYSQL_WRONG: Final = frozenset({1046, 1049, 1054, 1064, 1136, 1142, 1143, 1146, 1305, 1370, 1471})
 
 
 def _text(statement: str) -> sa.TextClause:

@@ -140,6 +140,22 @@ async def test_a_view_that_takes_no_rows_is_said_before_the_first_row(url: str) 
 
 
 @pytest.mark.parametrize(
+    ("statement", "message"),
+    [
+        ("INSERT INTO mysql.user (host, user) VALUES (:station, :kw)", r"(denied|not insertable)"),
+        ("INSERT INTO meter VALUES (:station, nix(:kw), 1)", "FUNCTION ci.nix does not exist"),
+    ],
+)
+async def test_a_statement_that_mariadb_can_never_run_is_said_before_the_first_row(
+    mariadb_url: str, statement: str, message: str
+) -> None:
+    execute(mariadb_url, "DROP TABLE IF EXISTS meter", f"CREATE TABLE meter ({COLUMNS})")
+    sink = make(mariadb_url, table=None, statement=statement)
+    with pytest.raises(Unavailable, match=f"the database refuses the statement: .*{message}"):
+        await sink.check()
+
+
+@pytest.mark.parametrize(
     ("config", "grant", "missing"),
     [
         ({"write": "upsert", "key": ("station",)}, "INSERT, UPDATE", "GRANT SELECT ON meter"),
