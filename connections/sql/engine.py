@@ -167,7 +167,6 @@ def _first_statements(config: SqlConfig, backend: str, ours: _Driver | None) -> 
     if backend == "sqlite":
         return [
             f"PRAGMA busy_timeout = {max(config.busy_timeout // MILLISECOND, 0)}",
-            "PRAGMA journal_mode = WAL",
             f"PRAGMA synchronous = {config.synchronous.upper()}",
         ]
     statements = list(ours.session) if ours else []

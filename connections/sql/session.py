@@ -42,6 +42,13 @@ class Session:
             self._opened = self._identity()
         return self._connection
 
+    def write_ahead(self) -> None:
+        """SQLite: writers and readers no longer wait for one another. The file stays so: only who writes does it."""
+        connection = self.connect()
+        if connection.dialect.name == "sqlite":
+            connection.exec_driver_sql("PRAGMA journal_mode = WAL")
+            connection.rollback()
+
     def _identity(self) -> tuple[int, int] | None:
         """What tells the SQLite file from another of its name."""
         if self._file is None:

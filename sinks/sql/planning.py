@@ -18,7 +18,7 @@ _PLACE: Final = re.compile("%%|%s")
 def plan(connection: Connection, statement: str, parameters: int) -> None:
     """Plan ``statement``, which is in the driver's notation; what the driver raises is for the caller.
 
-    Nothing where it is not known how to.
+    Nothing where it is not known how to. Whoever calls it rolls back afterwards.
     """
     dialect = connection.dialect
     ask = _ASK.get(f"{dialect.name}+{dialect.driver}")
@@ -39,6 +39,15 @@ def _explain(connection: Connection, statement: str, parameters: int) -> None:
         cursor.close()
 
 
+def _explain_sqlite(connection: Connection, statement: str, parameters: int) -> None:
+    """A database that cannot be written to has nothing against the statement: it is asked for a write, taken back."""
+    _explain(connection, statement, parameters)
+    if not connection.connection.driver_connection.in_transaction:  # type: ignore[union-attr]
+        connection.exec_driver_sql("BEGIN")  # BEGIN IMMEDIATE succeeds where it cannot be written
+        version = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
+        connection.exec_driver_sql(f"PRAGMA user_version = {version}")
+
+
 def _prepare(connection: Connection, statement: str, parameters: int) -> None:
     """MySQL's EXPLAIN leaves out much of what its PREPARE looks at."""
     del parameters
@@ -51,7 +60,7 @@ def _prepare(connection: Connection, statement: str, parameters: int) -> None:
 
 
 _ASK: Final[dict[str, Callable[[Connection, str, int], None]]] = {
-    "sqlite+pysqlite": _explain,
+    "sqlite+pysqlite": _explain_sqlite,
     "postgresql+psycopg": _explain,
     "mysql+pymysql": _prepare,
     "mariadb+pymysql": _prepare,

@@ -102,6 +102,8 @@ class SqlSink(Sink):
         """Work out the writers of ``schemas``; whatever is wrong is Unavailable, it is no row's fault."""
         connection = session.connect()
         try:
+            if make:
+                session.write_ahead()
             if self._table is None:
                 for schema in schemas:
                     self._keep(schema, by_hand(str(self._statement), schema, self._dialect))

@@ -52,6 +52,22 @@ def of_table(*key: str, columns: tuple[str, ...] | None = None) -> LookupSource:
     return LookupSource(key or ("id",), columns, table="stations")
 
 
+async def test_a_database_that_is_only_read_stays_as_it_is(tmp_path: Path) -> None:
+    """Another program's, or one that nobody may write."""
+    with database(tmp_path) as db:
+        db.execute("CREATE TABLE stations (id INTEGER, name TEXT)")
+        db.execute("INSERT INTO stations VALUES (1, 'a')")
+    before = (tmp_path / "x.db").read_bytes()
+    for url in ("sqlite:///x.db", f"sqlite:///file:{tmp_path}/x.db?mode=ro&uri=true"):
+        connection = make(url, tmp_path)
+        assert "SQLite" in await connection.check()
+        user = object()
+        await connection.join(user)
+        assert await connection.finder(of_table()).find([(1,)]) == [{"id": 1, "name": "a"}]
+        await connection.leave(user)
+    assert (tmp_path / "x.db").read_bytes() == before
+
+
 async def test_all_rows_of_many_keys(connection: SqlConnection) -> None:
     finder = connection.finder(of_table())
     found = await finder.find([(1,), (2,), (9,)])

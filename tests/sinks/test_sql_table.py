@@ -100,6 +100,18 @@ async def test_a_view_that_takes_no_rows_is_said_before_the_first_row(tmp_path: 
     await sink.close()
 
 
+async def test_a_database_that_is_read_only_is_said_before_the_first_row(tmp_path: Path) -> None:
+    query(tmp_path, "CREATE TABLE meter (station TEXT, kw REAL, soc INTEGER)")
+    before = (tmp_path / "data" / "h.db").read_bytes()
+    url = f"sqlite:///file:{tmp_path}/data/h.db?mode=ro&uri=true"
+    statement = {"table": None, "statement": "INSERT INTO meter VALUES (:station, :kw, :soc)"}
+    for config in ({}, statement):
+        with pytest.raises(Unavailable, match="attempt to write a readonly database"):
+            await make(tmp_path, config, METER, url=url).check()
+        await make(tmp_path, config, METER, Schema(METER.names, (Type.ANY,) * 3)).check()
+    assert (tmp_path / "data" / "h.db").read_bytes() == before  # a check changes nothing
+
+
 async def test_an_index_of_some_rows_is_no_key(tmp_path: Path) -> None:
     query(tmp_path, "CREATE TABLE meter (station TEXT, kw REAL, soc INTEGER)")
     query(tmp_path, "CREATE UNIQUE INDEX half ON meter (station) WHERE kw > 0")
