@@ -6,6 +6,7 @@ never leaves this file except towards the driver: :func:`masked` is what message
 
 from __future__ import annotations
 
+import inspect
 import math
 import ssl
 from pathlib import Path
@@ -20,6 +21,7 @@ from connections.sql.config import SqlConfig
 from connections.tls import TlsSettings, chosen, make_context
 from core.clock import MILLISECOND
 from core.errors import ConfigError, ExtensionError
+from core.registry import did_you_mean
 
 
 class _Driver(NamedTuple):
@@ -146,6 +148,8 @@ def make_engine(url: URL, config: SqlConfig, base_dir: Path) -> Engine:
         raise ConfigError(
             f"{url.drivername} is an asynchronous driver", path="url", hint="leave the part behind '+' away"
         )
+    if ours is not None:
+        _check_options(engine, ours, url)
     statements = _first_statements(config, backend, ours)
 
     def prepare(connection: Any, _record: Any) -> None:
@@ -160,6 +164,18 @@ def make_engine(url: URL, config: SqlConfig, base_dir: Path) -> Engine:
 
     sa.event.listen(engine, "connect", prepare)
     return engine
+
+
+def _check_options(engine: Engine, driver: _Driver, url: URL) -> None:
+    """ConfigError for an option in the URL that the driver has not: it would say so at every attempt to connect."""
+    _, options = engine.dialect.create_connect_args(url)
+    module: Any = engine.dialect.loaded_dbapi
+    known = set(inspect.signature(module.connect).parameters)
+    if driver is _POSTGRESQL:
+        known |= {option.keyword.decode() for option in module.pq.Conninfo.get_defaults()}
+    for name in options:
+        if name not in known:
+            raise ConfigError(f"{driver.name} has no option {name!r}", path="url", hint=did_you_mean(name, known))
 
 
 def _first_statements(config: SqlConfig, backend: str, ours: _Driver | None) -> list[str]:

@@ -64,6 +64,14 @@ def arguments(connection: SqlConnection) -> dict[str, Any]:
             {"url": "postgresql://h/d", "user": "a", "password": {"env": "HEADRACE_NO_SUCH_VARIABLE"}},
             "password: the environment variable HEADRACE_NO_SUCH_VARIABLE is not set",
         ),
+        (
+            {"url": "mysql://u:geheim@h/d?conect_timeout=5"},
+            r"url: pymysql has no option 'conect_timeout' \(did you mean",
+        ),
+        (
+            {"url": "postgresql://u:geheim@h/d?ssl_mode=require"},
+            r"url: psycopg has no option 'ssl_mode' \(did you mean 'sslmode'",
+        ),
         ({"url": "postgresql://u:ge@heim@h/d"}, r"url: its user or password has an '@' .* %40, or .* `password`\)$"),
         ({"url": "sqlite://"}, "url: a database in memory is gone with its session .*name a file: 'sqlite:///data/"),
         ({"url": "sqlite:///:memory:"}, "url: a database in memory is gone with its session"),
