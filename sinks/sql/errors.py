@@ -18,12 +18,12 @@ from core.errors import Rejected, SinkError, Throttled, Unavailable
 from sinks.sql.encode import UNBINDABLE
 
 # SQLSTATE classes: data exceptions, integrity, views with a CHECK OPTION, limits of the row (index row too large); a
-# value of the wrong type, and RAISE EXCEPTION of a trigger.
+# value of the wrong type, and what PL/pgSQL finds in a trigger (RAISE, ASSERT, STRICT).
 # 21000: a key twice in one statement, which is none any more in a smaller one.
-_POSTGRESQL_REJECTED: Final = ("21000", "22", "23", "44", "54", "42804", "42846", "P0001")
-# A policy that forbids a row has the code of a missing permission, which waits for a GRANT. The function of the server
-# that says so tells them apart; the text is in the server's language.
-_POSTGRESQL_POLICY: Final = ("42501", "ExecWithCheckOptions")
+_POSTGRESQL_REJECTED: Final = ("21000", "22", "23", "44", "54", "42804", "42846", "P0")
+# A policy that forbids a row has the code of a missing permission, which waits for a GRANT, and RAISE has whatever code
+# its author likes. The function of the server that says so tells them apart; the text is in the server's language.
+_POSTGRESQL_REFUSALS: Final = frozenset({"ExecWithCheckOptions", "exec_stmt_raise"})
 # Errors about values that PyMySQL raises as OperationalError: no default, cut or wrong value, CHECK, bad JSON, SIGNAL,
 # a row or a packet that is too large, a division by zero, a date that is none; a row outside of a view (1369) or of all
 # partitions (1526); a subselect that finds several rows (1172, 1242).
@@ -51,7 +51,7 @@ def _postgresql(error: Any) -> type[SinkError] | None:
         return Rejected if "cannot adapt" in str(error) else None
     if state in _POSTGRESQL_THROTTLED:
         return Throttled
-    if (state, getattr(getattr(error, "diag", None), "source_function", None)) == _POSTGRESQL_POLICY:
+    if getattr(getattr(error, "diag", None), "source_function", None) in _POSTGRESQL_REFUSALS:
         return Rejected
     return Rejected if state.startswith(_POSTGRESQL_REJECTED) else Unavailable
 

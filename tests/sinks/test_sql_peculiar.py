@@ -98,6 +98,29 @@ async def test_a_row_that_a_policy_forbids_is_rejected(postgresql_url: str, writ
         execute(postgresql_url, "DROP TABLE meter", "DROP ROLE tenant")
 
 
+@pytest.mark.parametrize(
+    ("body", "match"),
+    [
+        ("IF NEW.kw < 0 THEN RAISE EXCEPTION 'kw is negative' USING ERRCODE = 'MY001'; END IF;", "kw is negative"),
+        ("ASSERT NEW.kw > 0, 'kw is negative';", "kw is negative"),
+        ("SELECT soc INTO STRICT NEW.soc FROM meter WHERE NEW.kw > 0 OR soc = 99 LIMIT 1;", "query returned no rows"),
+    ],
+)
+async def test_a_row_that_a_trigger_refuses_is_rejected(postgresql_url: str, body: str, match: str) -> None:
+    execute(
+        postgresql_url,
+        "DROP TABLE IF EXISTS meter",
+        f"CREATE TABLE meter ({COLUMNS})",
+        "INSERT INTO meter VALUES ('first', 0, 0)",
+        f"CREATE OR REPLACE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {body} RETURN NEW; END $$",
+        "CREATE TRIGGER refuse BEFORE INSERT ON meter FOR EACH ROW EXECUTE FUNCTION refuse()",
+    )
+    try:
+        await refuses(postgresql_url, match=match)
+    finally:
+        execute(postgresql_url, "DROP TABLE meter", "DROP FUNCTION refuse")
+
+
 # -- what is said before the first row -------------------------------------------------------------------------------
 
 
