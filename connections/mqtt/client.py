@@ -13,6 +13,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
+import re
 import ssl
 from collections.abc import Sequence
 from typing import Any, Final
@@ -29,6 +31,9 @@ from core.errors import Unavailable
 _log = logging.getLogger("headrace.connections.mqtt")
 
 _DISCONNECT_SECONDS: Final = 1.0
+_WHO_WE_ARE: Final = (0x86, 0x87)
+"""Refusals for the sake of user and password: bad ones, or not authorized."""
+_NUMBER: Final = re.compile(r"\[Errno (\d+)\]")
 
 
 def _cause(error: Exception) -> str:
@@ -39,7 +44,13 @@ def _cause(error: Exception) -> str:
             return "TLS: it wants to see a certificate of ours (tls.cert and tls.key)"
         detail = getattr(error, "verify_message", None) or reason.replace("_", " ").lower()
         return f"TLS: {detail or 'handshake failed'}"
-    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+    if isinstance(error, OSError):
+        # Event loops word the same error each in their own way, and asyncio names all addresses that a host has.
+        numbers = [error.errno] if error.errno else [int(number) for number in _NUMBER.findall(str(error))]
+        if reasons := dict.fromkeys(os.strerror(number) for number in numbers if number > 0):
+            return ", ".join(reasons)
+        return error.strerror or str(error)
+    return str(error)
 
 
 class MqttClient:
@@ -103,7 +114,7 @@ class MqttClient:
             except ssl.SSLError as error:
                 raise Unavailable(f"{place}: {_cause(error)}") from None
             except OSError as error:
-                raise Unavailable(f"{place} cannot be reached: {error.strerror or error}") from None
+                raise Unavailable(f"{place} cannot be reached: {_cause(error)}") from None
             finally:
                 self._answer = None
                 if not self.connected:
@@ -149,9 +160,12 @@ class MqttClient:
         if answer is None or answer.done():
             return
         if reason.is_failure:
-            said = str(getattr(properties, "ReasonString", ""))
-            place = f"{self.config.host}:{self.port}"
-            answer.set_exception(Unavailable(f"{place} refuses the connection: {words(reason.value, said)}"))
+            code, said = reason.value, str(getattr(properties, "ReasonString", ""))
+            place, user = f"{self.config.host}:{self.port}", self.config.user
+            text = f"{place} refuses the connection: {words(code, said)}"
+            if code in _WHO_WE_ARE:
+                text += " (it was asked without a `user`)" if user is None else f" (as user {user!r})"
+            answer.set_exception(Unavailable(text))
             return
         self.connected = True
         self.epoch += 1

@@ -15,7 +15,7 @@ class MqttConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """One broker. Every sink and source that uses it is a client of its own, with a session of its own."""
 
     host: str
-    """Its name or address."""
+    """Its name or address, without scheme and port."""
     port: Annotated[int, msgspec.Meta(ge=1, le=65_535)] | None = None
     """1883, or 8883 with ``tls``."""
     version: Literal["5", "3.1.1"] = "5"
@@ -39,6 +39,20 @@ class MqttConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """For the way to the broker, TLS and its answer together."""
     max_in_flight: Annotated[int, msgspec.Meta(ge=1, le=65_535)] = 1_000
     """Messages under way at a time without an acknowledgement, each way; the broker may allow fewer."""
+
+
+def host_problem(host: str) -> tuple[str, str] | None:
+    """What is wrong with a host's name, and the way out; None where nothing is: whether it exists shows later."""
+    scheme, found, _ = host.partition("://")
+    if found:
+        secure = scheme in ("mqtts", "ssl", "wss")
+        return f"{host!r} is a URL", f"the name alone, without {scheme}://{', and `tls = true`' if secure else ''}"
+    name, found, port = host.partition(":")
+    if found and name and port.isdigit():
+        return f"{host!r} is more than a host", f"the number goes into `port`: port = {port}"
+    if not host or not set(host).isdisjoint("/[]@ \t"):
+        return f"{host!r} is no host", "a name or an address, such as broker.example.org or 192.0.2.1"
+    return None
 
 
 Verdict = Literal["done", "again", "slower", "never"]

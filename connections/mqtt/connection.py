@@ -6,7 +6,7 @@ import secrets
 from typing import TYPE_CHECKING, ClassVar
 
 from connections.base import Connection, ConnectionContext
-from connections.mqtt.config import MqttConfig
+from connections.mqtt.config import MqttConfig, host_problem
 from connections.mqtt.echoes import Echoes
 from connections.mqtt.listener import Listener
 from connections.tls import chosen, make_context
@@ -31,10 +31,13 @@ class MqttConnection(Connection):
     def __init__(self, config: MqttConfig, context: ConnectionContext) -> None:
         super().__init__(config, context)
         require_driver("paho.mqtt.client", "mqtt", "headrace.connections", "mqtt")
+        if problem := host_problem(config.host):
+            raise ConfigError(problem[0], path="host", hint=problem[1])
         if config.password is not None and config.user is None:
             raise ConfigError("a password without its user", path="password", hint="name the user in `user`")
         if not config.client_id and not config.clean_start:
-            raise ConfigError("a session that is kept needs a client id", path="client_id")
+            hint = "name one, or set `clean_start = true`"
+            raise ConfigError("a session that is kept needs a client id", path="client_id", hint=hint)
         tls = chosen(config.tls)
         self._tls = None if tls is None else make_context(tls, context.base_dir)
         self.mark = secrets.token_hex(4)

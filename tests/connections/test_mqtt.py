@@ -50,11 +50,35 @@ class TestMqtt311(TestMqtt):
         return connection(self.port, context, version="3.1.1")
 
 
-@pytest.mark.parametrize("settings", [{"password": "x"}, {"client_id": ""}])
-def test_wrong_settings(settings: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    ("settings", "hint"),
+    [
+        ({"password": "x"}, "name the user in `user`"),
+        ({"client_id": ""}, "name one, or set `clean_start = true`"),
+        ({"host": ""}, "a name or an address"),
+        ({"host": "127.0.0.1:1884"}, "the number goes into `port`"),
+        ({"host": "mqtt://example.org"}, "without mqtt://"),
+        ({"host": "mqtts://example.org:8883/"}, "without mqtts://, and `tls = true`"),
+        ({"host": "example.org/mqtt"}, "a name or an address"),
+    ],
+)
+def test_wrong_settings(settings: dict[str, Any], hint: str) -> None:
     with pytest.raises(ConfigError) as caught:
         connection(1883, **settings)
     assert caught.value.path in settings
+    assert hint in str(caught.value.hint)
+
+
+def test_an_address_of_version_6_is_a_host() -> None:
+    assert connection(1883, host="::1").config.host == "::1"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+async def test_a_broker_that_is_not_there_is_told_in_the_words_of_the_system(host: str) -> None:
+    port = free_port()
+    with pytest.raises(Unavailable) as caught:
+        await connection(port, host=host).check()
+    assert str(caught.value) == f"{host}:{port} cannot be reached: Connection refused"
 
 
 def test_reason_codes_are_told_in_words() -> None:
@@ -129,7 +153,8 @@ class _Answering(asyncio.Protocol):
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
-        (b"\x20\x03\x00\x86\x00", r"bad user name or password \(0x86\)"),
+        (b"\x20\x03\x00\x86\x00", r"bad user name or password \(0x86\) \(it was asked without a `user`\)"),
+        (b"\x20\x03\x00\x89\x00", r"the broker is busy \(0x89\)$"),
         (b"\x20\x0b\x00\x87\x08\x1f\x00\x05not u", r"not authorized \(0x87\): not u"),
         (b"\xff\xff\xff\xff\xff\xff", r"127\.0\.0\.1:\d+ ended the connection instead of an answer; does it want TLS"),
         (b"HTTP/1.1 400 Bad Request\r\n\r\n", "does not answer"),
@@ -142,6 +167,15 @@ async def test_what_a_broker_answers_instead_of_a_welcome(answer: bytes, reason:
         port = server.sockets[0].getsockname()[1]
         with pytest.raises(Unavailable, match=reason):
             await connection(port, connect_timeout="300ms").check()
+
+
+async def test_who_is_refused_reads_as_whom_it_came() -> None:
+    refusal = b"\x20\x03\x00\x87\x00"
+    server = await asyncio.get_running_loop().create_server(lambda: _Answering(refusal), "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(Unavailable, match=r"\(0x87\) \(as user 'bridge'\)$"):
+            await connection(port, user="bridge", password="s3cret").check()
 
 
 class Heard(Listener):
