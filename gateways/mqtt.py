@@ -206,6 +206,10 @@ def _local(text: str, path: str) -> Callable[[str], str]:
     for name in _PLACEHOLDER.findall(text):
         if name != "topic" and not (name.isdigit() and int(name)):
             raise ConfigError(f"${{{name}}} is neither ${{topic}} nor the number of a level", path=path)
+    try:
+        topics.validate_name(_PLACEHOLDER.sub("x", text))
+    except TopicError as error:  # every message would be dropped
+        raise ConfigError(str(error), path=path, hint="a topic, such as site7/${topic}") from None
     if text == "${topic}":
         return lambda topic: topic
 

@@ -116,6 +116,9 @@ async def kept_open(one: MqttSource) -> None:
         ([{"filter": "a"}, {"filter": "$share/x"}], "topics.1.filter"),
         ([{"filter": "a", "to": "x/${0}"}], "topics.0.to"),
         ([{"filter": "a", "to": "x/${payload}"}], "topics.0.to"),
+        ([{"filter": "a", "to": "x/#"}], "topics.0.to"),
+        ([{"filter": "a", "to": "${1}/+/${2}"}], "topics.0.to"),
+        ([{"filter": "a", "to": ""}], "topics.0.to"),
     ],
 )
 def test_wrong_settings(topics: list[dict[str, Any]], path: str) -> None:
