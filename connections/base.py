@@ -94,6 +94,12 @@ class Connection(ABC):
         is ever part of either.
         """
 
+    def succeed(self, before: Connection) -> None:  # noqa: B027 - most have nothing to pass on
+        """A reload has made this one in place of ``before``, of the same name, which sources go on using.
+
+        Comes before anybody has joined, and also where the reload is given up after all: it must not change ``before``.
+        """
+
     def finder(self, source: LookupSource) -> Finder:
         """What asks this far side for rows by key; ConfigError where there are no rows to be asked for."""
         del source

@@ -71,8 +71,6 @@ class MqttSource(Source, Listener):
             raise ConfigError("needs at least one subscription", path="topics", hint='[{ filter = "plant/#" }]')
         self._routes = [_route(one, f"topics.{index}") for index, one in enumerate(config.topics)]
         self._echoes = self._connection.echoes
-        if self._echoes is not None:
-            self._echoes.listen([route.filter for route in self._routes])
         self._locals: dict[str | None, str | None] = {}
         self._publishers: dict[int, Publisher] = {}
         self._client = self._connection.client(f"source-{context.name}", self, fresh=False)
@@ -84,6 +82,8 @@ class MqttSource(Source, Listener):
 
     async def open(self) -> None:
         await self._connection.join(self)
+        if self._echoes is not None:  # not before: a reload makes sources that never open
+            self._echoes.listen([route.filter for route in self._routes])
         self._loss = asyncio.get_running_loop().create_future()
         await self._client.connect()
         if not (self._subscribed and self._client.session_present):

@@ -20,7 +20,7 @@ from core.marks import MAX_HOPS
 from core.message import Message
 from core.metrics import Metrics
 from gateways.base import Source, SourceContext
-from headrace.endpoints import SourceSpec
+from headrace.endpoints import ConnectionSpec, SourceSpec
 from headrace.links import LinkPlan, attempt
 from sinks.backoff import Backoff
 from sinks.settings import RetrySettings
@@ -182,6 +182,17 @@ class Inlets:
         """The names of the shared connections that the sources use."""
         specs = [inlet.spec.connection for inlet in self.current.values()]
         return {spec.name for spec in specs if spec is not None and spec.shared}
+
+    def left_behind(self, specs: Mapping[str, ConnectionSpec]) -> list[str]:
+        """The shared connections that a reload with ``specs`` changes, and the sources that go on with the old ones."""
+        behind: list[str] = []
+        for name, inlet in self.current.items():
+            old = inlet.spec.connection
+            if old is not None and old.shared:
+                new = specs.get(old.name)
+                if new is None or new.table != old.table:
+                    behind.append(f"connections.{old.name} for sources.{name}")
+        return behind
 
     def start(self, inlets: Mapping[str, Inlet]) -> None:
         """Begin to open sources, in the background; the rules must be there."""

@@ -159,6 +159,8 @@ class Links:
             if link is not None and link.spec.table == spec.table:
                 shared[name] = link
             elif (connection := build(spec, decoder, self._clock)) is not None:
+                if link is not None:
+                    connection.succeed(link.connection)
                 shared[name] = Link(spec, connection, self._clock.now())
         return LinkPlan(shared, decoder, self._clock)
 

@@ -327,6 +327,7 @@ class Service:
             )
             if config.functions.kv_store != self.config.functions.kv_store:
                 later.append("functions.kv_store")
+            later += self._inlets.left_behind(config.connections)
             self.config = config
             rules, sinks, new = plan.rules.rules, config.sinks, plan.outlets.new
             _log.info("reloaded: %d rules, %d sinks (%d new)", len(rules), len(sinks), len(new))

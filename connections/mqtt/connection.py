@@ -43,6 +43,13 @@ class MqttConnection(Connection):
         self.mark = secrets.token_hex(4)
         self.echoes = Echoes() if config.version != "5" else None
 
+    def succeed(self, before: Connection) -> None:
+        """Keep what echoes are known by: sinks get this connection, and sources stay with the one before."""
+        if isinstance(before, MqttConnection):
+            self.mark = before.mark
+            if self.echoes is not None and before.echoes is not None:
+                self.echoes = before.echoes
+
     def client(self, user: str, listener: Listener, *, fresh: bool) -> MqttClient:
         """A client for one sink or source; ``user`` tells its client id from those of others.
 

@@ -29,8 +29,8 @@ class Echoes:
         self._count = 0
 
     def listen(self, filters: Iterable[str]) -> None:
-        """Somebody reads these filters over the connection."""
-        self._filters += tuple(filters)
+        """Somebody reads these filters over the connection; saying so again changes nothing."""
+        self._filters = tuple(dict.fromkeys((*self._filters, *filters)))
         self._heard.clear()
 
     def sent(self, topic: str, payload: bytes, now: int) -> None:

@@ -36,6 +36,13 @@ def test_what_nobody_hears_is_not_kept() -> None:
     assert one.came("b/b", b"1", 0)
 
 
+def test_who_listens_again_is_counted_once() -> None:
+    one = Echoes()
+    for _ in range(3):
+        one.listen(["a/#", "b"])
+    assert one._filters == ("a/#", "b")
+
+
 def test_it_is_forgotten_after_a_minute() -> None:
     one = Echoes()
     one.listen(["#"])

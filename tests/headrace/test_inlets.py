@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -189,6 +190,49 @@ def test_own_clients_get_what_is_published(
     message: Any = reader.messages.get(timeout=TIMEOUT)
     device.close()
     assert (message.topic, message.payload) == ("cp/7/state", b"up")
+    assert service.stop() == 0
+
+
+BOTH_WAYS = """\
+[connections.hq]
+type = "mqtt"
+host = "127.0.0.1"
+port = {port}
+version = "{version}"
+
+[sinks.hq]
+connection = "hq"
+topic = "${{topic}}"
+payload = "${{payload}}"
+qos = 1
+
+[sources.hq]
+connection = "hq"
+topics = [{{ filter = "ev/#", qos = 1 }}]
+publish = true
+"""
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("version", ["5", "3.1.1"])
+def test_echoes_are_known_after_a_reload_of_their_connection(
+    folder: Folder, headrace: Start, client: Callable[..., Client], mosquitto: Mosquitto, version: str
+) -> None:
+    """The sink has the new connection then, and the source the old one."""
+    with folder.config.open("a") as file:
+        file.write(BOTH_WAYS.format(port=mosquitto.port, version=version))
+    rule = 'INSERT INTO hq SELECT topic, payload FROM "ev/#"'
+    folder.rule(f"{rule} WHERE pub_props.'User-Property'.'headrace-hops' IS NULL;\n", "hq.sql")
+    service = headrace().ready()
+    until(lambda: service.metric('headrace_source_connected{source="hq",type="mqtt"}') == 1)
+    folder.replace("[sinks.hq]", "max_in_flight = 7\n\n[sinks.hq]")
+    service.send(signal.SIGHUP)
+    service.wait_for(r"changes of connections\.hq for sources\.hq take effect at the next start")
+    device = client(service.ports["mqtt"], "own")
+    device.connect()
+    device.publish("ev/1", "up")
+    until(lambda: service.metric('headrace_source_dropped_total{reason="echo",source="hq"}') == 1)
+    assert service.metric('headrace_source_messages_total{source="hq",type="mqtt"}') == 0
     assert service.stop() == 0
 
 
