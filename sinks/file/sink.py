@@ -212,11 +212,7 @@ class FileSink(Sink):
                     "sink %s: %s was moved or changed by others, and is opened anew", self.context.name, file.path
                 )
             else:
-                _log.warning(
-                    "sink %s: others have moved, removed or changed %s: a new file is begun",
-                    self.context.name,
-                    file.path,
-                )
+                self._say_it_is_gone(file)
             self._close(file)
             file = None
         if file is not None:
@@ -316,6 +312,10 @@ class FileSink(Sink):
             if (index < spare or self._due(file, now)) and now >= file.retry_at:
                 self._try_to_finish(path, file, now)
 
+    def _say_it_is_gone(self, file: Output) -> None:
+        where = file.path
+        _log.warning("sink %s: others have moved, removed or changed %s: it is left to them", self.context.name, where)
+
     def _finish(self, path: str) -> None:
         file = self._files[path]
         file.finish(self._convert, sync=self._sync_files)
@@ -323,6 +323,11 @@ class FileSink(Sink):
         del self._files[path]
 
     def _try_to_finish(self, path: str, file: Output, now: int) -> None:
+        if file.final is not None and not file.as_left:
+            self._say_it_is_gone(file)
+            self._close(file)
+            del self._files[path]
+            return
         try:
             self._finish(path)
         except Exception as error:  # noqa: BLE001 - of the system or of pyarrow: the rows are in the unfinished file

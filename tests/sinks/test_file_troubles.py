@@ -6,6 +6,7 @@ import asyncio
 import errno
 import gzip
 import os
+import shutil
 import sys
 import threading
 from pathlib import Path
@@ -74,6 +75,24 @@ async def test_an_unfinished_file_that_was_removed_is_begun_anew(
         await sink.write(batch([(2, "x", 1.0)]))
     assert "others have moved, removed or changed" in caplog.text
     assert [ids(tmp_path / name) for name in names_in(tmp_path)] == [[1, 2]]
+
+
+async def test_an_unfinished_file_that_was_removed_is_forgotten(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = ManualClock(START)
+    async with opened(make(tmp_path, clock=clock, path="{station}/rows.ndjson", rotate={"max_age": "1h"})) as sink:
+        await sink.write(batch([(1, "gone", 1.0), (2, "stays", 1.0)]))
+        shutil.rmtree(tmp_path / "gone")
+        clock.advance(3_600 * SECOND)
+        await sink.write(batch([(3, "other", 1.0)]))
+        await finished(sink)
+        sink._rotate()
+        await sink._rotating
+        assert list(sink._files) == ["other/rows"]
+    assert caplog.text.count("gone/.rows-20260101T000000Z-0001.ndjson.part") == 1
+    assert "others have moved, removed or changed" in caplog.text
+    assert sorted(tmp_path.iterdir()) == [tmp_path / "other", tmp_path / "stays"]
 
 
 async def test_a_finished_file_replaces_none(tmp_path: Path) -> None:
