@@ -89,20 +89,40 @@ def layout(config: Config) -> Layout:
         if stem.endswith(ending):
             stem, suffix, chosen = stem.removesuffix(ending), ending + suffix, chosen or name
             break
-    if config.delimiter in _NO_DELIMITERS:
-        message = f"{config.delimiter!r} occurs in numbers, times or quotes"
-        raise ConfigError(message, path="delimiter", hint="take one of , ; | or a tab")
     if not stem or stem.endswith("/"):
         raise ConfigError(f"{config.path!r} names no file", path="path")
     if chosen is None:
         raise ConfigError(
             "the path's suffix says nothing about the format", path="format", hint=f"one of {', '.join(_SUFFIXES)}"
         )
+    if chosen == "parquet" and by_suffix is not None:
+        hint = f'leave {suffix[suffix.rfind(".") :]} away; `compression = "{by_suffix}"` does it within'
+        raise ConfigError("Parquet compresses by itself, within the file", path="path", hint=hint)
     compression = config.compression or by_suffix or ("snappy" if chosen == "parquet" else "none")
     if chosen != "parquet" and compression not in _LINES_CAN:
         message = f"{chosen} takes {', '.join(_LINES_CAN)}, not {compression}"
         raise ConfigError(message, path="compression")
     if by_suffix is not None and compression != by_suffix:
         raise ConfigError(f"the path says {by_suffix}", path="compression", hint="leave one of them away")
+    _check_csv(config, chosen)
+    _check_rotation(config.rotate)
     rotate = config.rotate or (RotateSettings() if chosen == "parquet" else None)
     return Layout(chosen, compression, rotate, stem, suffix)
+
+
+def _check_csv(config: Config, chosen: FormatName) -> None:
+    for setting, given in (("delimiter", config.delimiter != ","), ("header", not config.header)):
+        if given and chosen != "csv":
+            raise ConfigError(f"is for CSV, and this is {chosen}", path=setting, hint="leave it away")
+    if config.delimiter in _NO_DELIMITERS:
+        message = f"{config.delimiter!r} occurs in numbers, times or quotes"
+        raise ConfigError(message, path="delimiter", hint="take one of , ; | or a tab")
+
+
+def _check_rotation(rotate: RotateSettings | None) -> None:
+    """Whoever writes 0 may mean "no limit", and would get a file for every write."""
+    for limit in ("max_bytes", "max_age"):
+        value = getattr(rotate, limit, None)
+        if value is not None and not value:
+            hint = "to do without this limit write a very large one"
+            raise ConfigError("must be more than 0", path=f"rotate.{limit}", hint=hint)

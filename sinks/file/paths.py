@@ -57,6 +57,9 @@ class PathTemplate:
             self._parts.append((found[1], self._format(found[1], found[2])))
             end = found.end()
         self._parts.append(text[end:])
+        if any("{" in part or "}" in part for part in self._parts if isinstance(part, str)):
+            hint = "write {column} or {date:%Y/%m/%d}"
+            raise ConfigError(f"{text!r} has a brace that belongs to no placeholder", path="path", hint=hint)
         self.constant = None if len(self._parts) > 1 else text
         first = str(self._parts[0])
         self.folder = first[: first.rfind("/") + 1]
