@@ -63,7 +63,8 @@ class ConsoleSink(Sink):
         try:
             await self._worker.run(lambda: output.put(stream))
         except (OSError, ValueError) as error:  # ValueError: the stream has been closed
-            raise Unavailable(f"standard output cannot be written: {error}") from error
+            reason = (error.strerror if isinstance(error, OSError) else None) or error
+            raise Unavailable(f"standard output cannot be written: {reason}") from error
         self._output = None
 
     async def close(self) -> None:

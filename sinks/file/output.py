@@ -259,7 +259,7 @@ def _lock(descriptor: int, path: Path) -> None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise Unavailable(f"{path} is being written by another process or sink") from None
+        raise Unavailable(f"{path} is being written by another process or sink: give each a path of its own") from None
     if not (path.exists() and os.path.samestat(path.stat(), os.fstat(descriptor))):
         raise Unavailable(f"{path} has just been moved by another process or sink")
 

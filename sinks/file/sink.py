@@ -84,12 +84,22 @@ class FileSink(Sink):
                 raise ConfigError(problem[0], path=setting, hint=problem[1])
 
     async def check(self) -> None:
-        """Unavailable where the folder of the path can be neither written nor made; makes nothing."""
+        """Unavailable where the folder of the path can be neither written nor made, or not the file; makes nothing."""
         folder = self._folder()
         while not folder.exists() and folder != folder.parent:
             folder = folder.parent
-        if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
-            raise Unavailable(f"{folder} is no folder that can be written")
+        if not folder.is_dir():
+            raise Unavailable(f"{folder} is no folder")
+        needed = [(folder, os.W_OK | os.X_OK)]
+        if self._paths.constant is not None and self._layout.rotate is None:
+            file = self.context.base_dir / (self._paths.constant + self._layout.suffix)
+            if file.is_dir():
+                raise Unavailable(f"{file} is a folder: move it away, or give the sink another path")
+            if file.exists():
+                needed.append((file, os.R_OK | os.W_OK))
+        for path, mode in needed:
+            if not os.access(path, mode):
+                raise Unavailable(f"{path} cannot be written by the user that this process runs as")
 
     def _folder(self) -> Path:
         return self.context.base_dir / (self._paths.folder or ".")

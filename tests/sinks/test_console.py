@@ -57,8 +57,12 @@ async def test_trouble() -> None:
     await sink.open()
     with pytest.raises(PayloadError):
         await sink.write(Batch("c", "r", SCHEMA, [(object(), None)]))
+    full = Device()
+    full.room = 0
+    with pytest.raises(Unavailable, match=r"^standard output cannot be written: No space left on device$"):
+        await write_to(full)
     stream.close()
-    with pytest.raises(Unavailable, match="standard output cannot be written"):
+    with pytest.raises(Unavailable, match="standard output cannot be written: I/O operation on closed file"):
         await sink.write(Batch("c", "r", SCHEMA, [("a", None)]))
     await sink.close()
 
@@ -90,6 +94,15 @@ class Device(io.RawIOBase):
 def on(device: Device) -> ConsoleSink:
     stdout = io.BufferedWriter(device)
     return ConsoleSink(ConsoleSink.Config(), SinkContext(name="c", base_dir=Path(), stdout=stdout))
+
+
+async def write_to(device: Device) -> None:
+    sink = on(device)
+    await sink.open()
+    try:
+        await sink.write(Batch("c", "r", SCHEMA, [("a", None)]))
+    finally:
+        await sink.close()
 
 
 LINES = b'{"station":"a","at":null}\n{"station":"b","at":null}\n'

@@ -187,7 +187,7 @@ async def test_two_sinks_never_write_to_one_file(tmp_path: Path) -> None:
     first, second = make(tmp_path, path="rows.ndjson"), make(tmp_path, path="rows.ndjson")
     async with opened(first), opened(second):
         await first.write(batch([(1, "x", 1.0)]))
-        with pytest.raises(Unavailable, match="is being written by another process or sink"):
+        with pytest.raises(Unavailable, match=r"is being written by another .* give each a path of its own"):
             await second.write(batch([(2, "x", 1.0)]))
 
 
@@ -247,8 +247,25 @@ async def test_a_write_whose_caller_gives_up_is_taken_back(tmp_path: Path, monke
 
 async def test_a_folder_that_cannot_be_made_is_unavailable(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("a file")
-    with pytest.raises(Unavailable, match="out is no folder that can be written"):
+    with pytest.raises(Unavailable, match=r"/out is no folder$"):
         await make(tmp_path, path="out/rows.ndjson").open()
+
+
+async def test_what_this_user_may_not_write_is_unavailable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "rows.ndjson").touch()
+    refused: list[str] = []
+    monkeypatch.setattr(os, "access", lambda path, _mode: str(path) not in refused)
+    await make(tmp_path, path="rows.ndjson").check()
+    for path in (tmp_path, tmp_path / "rows.ndjson"):
+        refused[:] = [str(path)]
+        with pytest.raises(Unavailable, match=rf"^{path} cannot be written by the user that this process runs as$"):
+            await make(tmp_path, path="rows.ndjson").check()
+
+
+async def test_a_folder_in_the_place_of_the_file_is_unavailable(tmp_path: Path) -> None:
+    (tmp_path / "rows.ndjson").mkdir()
+    with pytest.raises(Unavailable, match=r"rows\.ndjson is a folder: move it away, or give the sink another path"):
+        await make(tmp_path, path="rows.ndjson").open()
 
 
 async def test_a_check_makes_nothing(tmp_path: Path) -> None:
