@@ -18,6 +18,7 @@ import re
 import ssl
 from collections.abc import Sequence
 from typing import Any, Final
+from weakref import WeakValueDictionary
 
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.subscribeoptions import SubscribeOptions
@@ -33,6 +34,8 @@ _log = logging.getLogger("headrace.connections.mqtt")
 _DISCONNECT_SECONDS: Final = 1.0
 _WHO_WE_ARE: Final = (0x86, 0x87)
 """Refusals for the sake of user and password: bad ones, or not authorized."""
+_users: Final[WeakValueDictionary[tuple[str, int, str], MqttClient]] = WeakValueDictionary()
+"""Who of this process has a client id at a broker, from the first connect to the last disconnect."""
 _NUMBER: Final = re.compile(r"\[Errno (\d+)\]")
 
 
@@ -97,6 +100,8 @@ class MqttClient:
         self._subscribing: dict[int, asyncio.Future[list[int]]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._connecting = asyncio.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._left = asyncio.Event()
 
     # -- connecting -----------------------------------------------------------------------------------------------
 
@@ -105,6 +110,7 @@ class MqttClient:
         async with self._connecting:
             if self.connected:
                 return
+            await self._wait_for_turn()
             place = f"{self.config.host}:{self.port}"
             try:
                 async with asyncio.timeout(self.config.connect_timeout.seconds):
@@ -119,6 +125,29 @@ class MqttClient:
                 self._answer = None
                 if not self.connected:
                     self._drop()
+
+    async def _wait_for_turn(self) -> None:
+        """Have the client id for ourselves.
+
+        A reload opens a sink while its predecessor, of the same client id, delivers what is under way. They would push
+        each other out in turns, and the broker would confirm messages of QoS 2 that it had forgotten with the session.
+        """
+        loop, key = asyncio.get_running_loop(), (self.config.host, self.port, self.client_id)
+        try:
+            async with asyncio.timeout(self.config.connect_timeout.seconds):
+                while (user := _users.get(key)) is not None and user is not self and user._loop is loop:
+                    await user._left.wait()
+        except TimeoutError:
+            raise Unavailable(f"{self.client_id} is still in use by the sink that this one replaces") from None
+        self._loop = loop
+        self._left.clear()
+        _users[key] = self
+
+    def _leave(self) -> None:
+        key = (self.config.host, self.port, self.client_id)
+        if _users.get(key) is self:
+            del _users[key]
+        self._left.set()
 
     async def _connect(self) -> None:
         loop = asyncio.get_running_loop()
@@ -303,6 +332,12 @@ class MqttClient:
 
     async def disconnect(self) -> None:
         """Say goodbye and close; the broker keeps the session. Harmless where there is no connection."""
+        try:
+            await self._disconnect()
+        finally:
+            self._leave()
+
+    async def _disconnect(self) -> None:
         channel, self._channel = self._channel, None
         if channel is None:
             return

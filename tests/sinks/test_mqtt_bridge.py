@@ -468,6 +468,40 @@ async def test_a_batch_that_was_given_up_does_not_disturb_the_next(
     assert reader.numbers() == list(range(20))
 
 
+@pytest.mark.parametrize("qos", [1, 2])
+async def test_a_sink_and_its_successor_do_not_push_each_other_out(
+    mosquitto: Mosquitto, subscriber: Callable[..., Subscriber], qos: int
+) -> None:
+    """A reload opens the new one, which has the same client id, while the old one delivers what is under way."""
+    station = f"heir{qos}"
+    reader = subscriber(mosquitto.port, f"out/{station}", f"reader-{station}")
+    first, second = (bridge(mosquitto.port, {"qos": qos}, name=station) for _ in range(2))
+    await first.open()
+    writing = asyncio.ensure_future(first.write(batch(range(2_000), station=station)))
+    await asyncio.sleep(0)
+    opening = asyncio.ensure_future(second.open())
+    await writing
+    assert not opening.done()
+    await first.close()
+    await opening
+    await second.write(batch(range(2_000, 2_100), station=station))
+    await second.close()
+    await asyncio.to_thread(reader.wait, 2_100)
+    assert reader.numbers() == list(range(2_100))
+
+
+async def test_a_successor_that_waits_in_vain_says_for_what(mosquitto: Mosquitto) -> None:
+    first, second = (bridge(mosquitto.port, name="slow", connect_timeout="100ms") for _ in range(2))
+    await first.open()
+    with pytest.raises(Unavailable, match="headrace-sink-slow is still in use by the sink that this one replaces"):
+        await second.open()
+    await second.close()
+    await first.write(batch(range(1), station="slow"))
+    await first.close()
+    await second.open()
+    await second.close()
+
+
 def test_settings_that_do_not_fit_together() -> None:
     with pytest.raises(ConfigError, match=r"MQTT 3\.1\.1 has no properties"):
         bridge(1883, {"user_properties": {"a": "b"}}, version="3.1.1")
