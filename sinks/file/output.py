@@ -18,6 +18,7 @@ import errno
 import fcntl
 import logging
 import os
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,6 +34,8 @@ PART: Final = ".part"
 WHOLE: Final = ".whole"
 DONE: Final = ".done"
 _OPEN: Final = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC
+_PATIENCE: Final = 0.5
+"""Seconds: after a reload the sink that had the file before is about to close it."""
 _NO_SUCH_NAME: Final = frozenset({errno.ENAMETOOLONG, errno.EILSEQ})
 
 Whole = Callable[[BinaryIO], int]
@@ -83,7 +86,7 @@ class Output:
                 raise NoSuchName(error.strerror or str(error)) from None
             raise
         try:
-            _lock(descriptor, self.path)
+            _lock(descriptor, self.path, _PATIENCE if self.final is None else 0.0)
             size = os.fstat(descriptor).st_size
             if size != self.size:  # not as we left it, or not seen before
                 size = self._mend(descriptor, size, whole)
@@ -254,12 +257,21 @@ def hidden(final: Path, ending: str) -> Path:
     return final.with_name(f".{final.name}{ending}")
 
 
-def _lock(descriptor: int, path: Path) -> None:
-    """Lock the open file at ``path``; Unavailable where another process has it, or has just finished it."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise Unavailable(f"{path} is being written by another process or sink: give each a path of its own") from None
+def _lock(descriptor: int, path: Path, patience: float = 0.0) -> None:
+    """Lock the open file at ``path``; Unavailable where another process has it, or has just finished it.
+
+    ``patience`` is how many seconds to wait for whoever has it.
+    """
+    end = time.monotonic() + patience
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except BlockingIOError:
+            if time.monotonic() >= end:
+                reason = f"{path} is being written by another process or sink: give each a path of its own"
+                raise Unavailable(reason) from None
+            time.sleep(0.01)
     if not (path.exists() and os.path.samestat(path.stat(), os.fstat(descriptor))):
         raise Unavailable(f"{path} has just been moved by another process or sink")
 

@@ -191,6 +191,19 @@ async def test_two_sinks_never_write_to_one_file(tmp_path: Path) -> None:
             await second.write(batch([(2, "x", 1.0)]))
 
 
+async def test_a_successor_waits_a_moment_for_the_file(tmp_path: Path) -> None:
+    """A reload hands rows over before it closes the old sink: no outage, and no line in the log."""
+    first, second = make(tmp_path, path="rows.ndjson"), make(tmp_path, path="rows.ndjson")
+    await first.open()
+    async with opened(second):
+        await first.write(batch([(1, "x", 1.0)]))
+        writing = asyncio.ensure_future(second.write(batch([(2, "x", 1.0)])))
+        await asyncio.sleep(0.01)
+        await first.close()
+        await writing
+    assert [msgspec.json.decode(line)["id"] for line in (tmp_path / "rows.ndjson").read_bytes().splitlines()] == [1, 2]
+
+
 async def test_more_partitions_than_files_may_be_open(tmp_path: Path) -> None:
     async with opened(make(tmp_path, path="{id}.ndjson", max_open_files=3)) as sink:
         for _ in range(2):
