@@ -36,6 +36,10 @@ _WHO_WE_ARE: Final = (0x86, 0x87)
 """Refusals for the sake of user and password: bad ones, or not authorized."""
 _users: Final[WeakValueDictionary[tuple[str, int, str], MqttClient]] = WeakValueDictionary()
 """Who of this process has a client id at a broker, from the first connect to the last disconnect."""
+_OUR_CERTIFICATE: Final = "to see a certificate of ours (tls.cert and tls.key)"
+_NO_TLS: Final = "; does it speak TLS at this port?"
+_UNKNOWN_AUTHORITY: Final = (18, 19, 20, 21)
+"""OpenSSL's codes for a certificate, or a chain, whose end nobody has said to trust."""
 _NUMBER: Final = re.compile(r"\[Errno (\d+)\]")
 
 
@@ -44,7 +48,11 @@ def _cause(error: Exception) -> str:
     if isinstance(error, ssl.SSLError):
         reason = error.reason or ""
         if "CERTIFICATE_REQUIRED" in reason:
-            return "TLS: it wants to see a certificate of ours (tls.cert and tls.key)"
+            return f"TLS: it wants {_OUR_CERTIFICATE}"
+        if reason == "WRONG_VERSION_NUMBER":
+            return f"TLS: the answer is none{_NO_TLS}"
+        if isinstance(error, ssl.SSLCertVerificationError) and error.verify_code in _UNKNOWN_AUTHORITY:
+            return f"TLS: {error.verify_message}; tls.ca names whom to trust"
         detail = getattr(error, "verify_message", None) or reason.replace("_", " ").lower()
         return f"TLS: {detail or 'handshake failed'}"
     if isinstance(error, OSError):
@@ -120,7 +128,8 @@ class MqttClient:
             except ssl.SSLError as error:
                 raise Unavailable(f"{place}: {_cause(error)}") from None
             except OSError as error:
-                raise Unavailable(f"{place} cannot be reached: {_cause(error)}") from None
+                doubt = _NO_TLS if self._tls is not None and isinstance(error, ConnectionResetError) else ""
+                raise Unavailable(f"{place} cannot be reached: {_cause(error)}{doubt}") from None
             finally:
                 self._answer = None
                 if not self.connected:
@@ -241,7 +250,11 @@ class MqttClient:
         if self.connected:
             self._gone(f"the connection to {self.config.host}:{self.port} was lost{cause}")
             return
-        doubt = "" if self._tls is not None else "; does it want TLS (tls = true)?"
+        doubt = ""
+        if self._tls is None:
+            doubt = "; does it want TLS (tls = true)?"
+        elif getattr(self.config.tls, "cert", None) is None and _OUR_CERTIFICATE not in cause:
+            doubt = f"; does it want {_OUR_CERTIFICATE}?"
         self._gone(f"{self.config.host}:{self.port} ended the connection instead of an answer{cause}{doubt}")
 
     def _gone(self, reason: str, code: int = 0) -> None:
