@@ -36,6 +36,7 @@ _WHO_WE_ARE: Final = (0x86, 0x87)
 """Refusals for the sake of user and password: bad ones, or not authorized."""
 _users: Final[WeakValueDictionary[tuple[str, int, str], MqttClient]] = WeakValueDictionary()
 """Who of this process has a client id at a broker, from the first connect to the last disconnect."""
+_KEEPALIVE: Final = 0x8D
 _OUR_CERTIFICATE: Final = "to see a certificate of ours (tls.cert and tls.key)"
 _NO_TLS: Final = "; does it speak TLS at this port?"
 _UNKNOWN_AUTHORITY: Final = (18, 19, 20, 21)
@@ -247,6 +248,8 @@ class MqttClient:
             return
         error = None if self._channel is None else self._channel.error
         cause = f": {_cause(error)}" if error else ""
+        if reason.value == _KEEPALIVE:
+            cause = f": nothing came for twice the keepalive ({self.config.keepalive})"
         if self.connected:
             self._gone(f"the connection to {self.config.host}:{self.port} was lost{cause}")
             return

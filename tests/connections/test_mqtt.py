@@ -203,6 +203,27 @@ async def until(condition: Callable[[], object]) -> None:
             await asyncio.sleep(0.005)
 
 
+class _Silent(_Answering):
+    """Answers the first packet only."""
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self.answer = b""
+
+
+@pytest.mark.parametrize(("version", "welcome"), [("5", b"\x20\x03\x00\x00\x00"), ("3.1.1", b"\x20\x02\x00\x00")])
+async def test_a_broker_that_falls_silent_is_given_up_and_the_reason_says_so(version: str, welcome: bytes) -> None:
+    heard = Heard()
+    server = await asyncio.get_running_loop().create_server(lambda: _Silent(welcome), "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        client = connection(port, version=version, keepalive="1s").client("silent", heard, fresh=False)
+        await client.connect()
+        await until(lambda: heard.ends)
+        await client.disconnect()
+    assert heard.ends == [f"the connection to 127.0.0.1:{port} was lost: nothing came for twice the keepalive (1s)"]
+
+
 @pytest.mark.integration
 @pytest.mark.parametrize("version", ["5", "3.1.1"])
 @pytest.mark.parametrize("qos", [1, 2])
