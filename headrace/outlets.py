@@ -13,6 +13,7 @@ import contextlib
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import BinaryIO
 
 from core.clock import Clock
@@ -40,7 +41,7 @@ class Outlet:
     spec: SinkSpec
     schemas: frozenset[Schema]
     delivery: Delivery
-    republishes: bool
+    sink: Sink
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +81,10 @@ def build_sinks(
     publish: Publish,
     dispatch: Publish,
     stdout: BinaryIO | None = None,
+    kept: Mapping[str, Sink] = MappingProxyType({}),
 ) -> dict[str, Sink]:
-    """An instance per sink, nothing opened; what they object to goes to the errors of the plan's decoder."""
+    """An instance per sink, nothing opened; what they object to goes to the errors of the plan's decoder. ``kept`` are
+    those that go on beside them."""
     decoder = links.decoder
     built: dict[str, Sink] = {}
     for spec in specs:
@@ -108,6 +111,13 @@ def build_sinks(
             decoder.fail(("sinks", spec.name), str(error))
         except Exception as error:  # noqa: BLE001 - an extension's constructor may raise anything
             decoder.fail(("sinks", spec.name), f"{spec.kind} cannot be set up: {type(error).__name__}: {error}")
+    owners = {sink.exclusive: name for name, sink in kept.items() if sink.exclusive is not None}
+    for name, sink in built.items():
+        if sink.exclusive is not None and (owner := owners.setdefault(sink.exclusive, name)) != name:
+            setting, what = sink.exclusive
+            decoder.fail(
+                ("sinks", name, setting), f"sinks.{owner} has {what} already", "each sink needs one of its own"
+            )
     return built
 
 
@@ -158,13 +168,16 @@ class Outlets:
             if spec is not None and outlet.spec.same(spec) and outlet.schemas == frozenset(schemas_for(name)):
                 kept[name] = outlet
         specs = [spec for name, spec in config.sinks.items() if name not in kept]
-        sinks = build_sinks(specs, links, schemas_for, self._clock, self._publish, self._dispatch, self._stdout)
+        going_on = {name: outlet.sink for name, outlet in kept.items()}
+        sinks = build_sinks(
+            specs, links, schemas_for, self._clock, self._publish, self._dispatch, self._stdout, going_on
+        )
         new = tuple(
             Outlet(
                 spec,
                 frozenset(schemas_for(spec.name)),
                 self._deliver(spec, sinks[spec.name]),
-                sinks[spec.name].republishes,
+                sinks[spec.name],
             )
             for spec in specs
             if spec.name in sinks

@@ -251,7 +251,7 @@ class Service:
         used = plan.outlets.connections | self._inlets.connections | plan.lookups.connections
         self._links.swap(plan.links, used)
         self._pump.outlets = {name: outlet.delivery for name, outlet in self._outlets.current.items()}
-        loops = {name for name, outlet in self._outlets.current.items() if outlet.republishes}
+        loops = {name for name, outlet in self._outlets.current.items() if outlet.sink.republishes}
         engine = plan.config.engine
         limits = Limits(max_rows=engine.max_rows_per_message, max_bytes=engine.max_result_bytes)
         self._hand_on(self._engine.load(plan.rules, loops, limits, self.clock.now()), before)

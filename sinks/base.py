@@ -85,6 +85,9 @@ class Sink(ABC):
     republishes: bool = False
     """Whether rows come back to the rules, through ``SinkContext.publish``; an instance may say so. A rule's rows from
     messages that it has itself republished do not come to such a sink."""
+    exclusive: tuple[str, str] | None = None
+    """What no other sink may use beside this one, a file for example: the setting that names it, and what it is. An
+    instance says so."""
 
     def __init__(self, config: Any, context: SinkContext) -> None:
         self.config = config

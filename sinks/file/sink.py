@@ -57,6 +57,8 @@ class FileSink(Sink):
         self._layout: Layout = layout(config)
         self._paths = PathTemplate(self._layout.stem, config.time)
         self._check_columns()
+        if self._layout.rotate is None:  # else every file has a name of its own
+            self.exclusive = ("path", os.path.normpath(context.base_dir / config.path))
         self._convert: output.Convert = None
         if self._layout.format == "parquet":
             require_driver("pyarrow", "parquet", "headrace.sinks", "file")

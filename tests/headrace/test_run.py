@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import trustme
 
+from headrace.cli import main
 from tests.headrace.live import RULE, TIMEOUT, Client, Folder, Headrace, wait_until
 
 Start = Callable[..., Headrace]
@@ -233,6 +234,21 @@ def test_a_good_reload(folder: Folder, headrace: Start, client: Connect) -> None
     assert service.stop() == 0
     assert folder.rows("station") == [("s1",), ("s2",), ("s3",)]
     assert folder.rows("station", "second") == [("s2",)]
+
+
+def test_two_sinks_cannot_have_one_file(folder: Folder, headrace: Start) -> None:
+    rows = '[sinks.{}]\ntype = "file"\npath = "{}.ndjson"\n'
+    folder.config.write_text(folder.config.read_text() + rows.format("first", "rows"))
+    service = headrace().ready()
+    folder.config.write_text(folder.config.read_text() + rows.format("second", "other/../rows"))
+    service.send(signal.SIGHUP)
+    service.wait_for(r"sinks\.second\.path: sinks\.first has .*rows\.ndjson already")
+    assert main(["check", "-c", str(folder.config)]) == 1
+    folder.replace("other/../rows", "others")
+    assert main(["check", "-c", str(folder.config)]) == 0
+    service.send(signal.SIGHUP)
+    service.wait_for(r"reloaded: 1 rules, 3 sinks \(1 new\)")
+    assert service.stop() == 0
 
 
 def test_a_bad_reload_changes_nothing_and_says_everything(folder: Folder, headrace: Start, client: Connect) -> None:
