@@ -79,7 +79,10 @@ def _summary(config: Config, rules: RuleSet) -> str:
     kinds["table"] = len(rules.tables)
     statements = [_counted(len(rules.rules), "rule")]
     statements += [_counted(kinds[kind], kind) for kind in ("view", "source", "table") if kinds[kind]]
-    rest = (_counted(len(config.listeners), "listener"), _counted(len(config.sinks), "sink"))
+    rest = [_counted(len(config.listeners), "listener")]
+    if config.sources:
+        rest.append(_counted(len(config.sources), "remote source"))
+    rest.append(_counted(len(config.sinks), "sink"))
     return ", ".join((f"{', '.join(statements)} in {_counted(len(config.rules), 'file')}", *rest))
 
 

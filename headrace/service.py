@@ -224,7 +224,7 @@ class Service:
         self._tick()
         self._beat()
         _log.info(
-            "ready: %d rules, %d sinks, %s",
+            "running: %d rules, %d sinks, %s",
             len(plan.rules.rules),
             len(config.sinks),
             ", ".join(f"{name} on port {port}" for name, port in self.ports.items()),

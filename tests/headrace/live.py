@@ -127,7 +127,7 @@ class Headrace:
                 return found
 
     def ready(self) -> "Headrace":
-        line = self.wait_for(r"ready: .*").group()
+        line = self.wait_for(r"running: .*").group()
         self.ports = {name: int(port) for name, port in re.findall(r"(\w+) on port (\d+)", line)}
         return self
 

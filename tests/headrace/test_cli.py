@@ -54,8 +54,13 @@ def test_check_counts_what_rules_read(folder: Folder, capsys: Capture) -> None:
         INSERT INTO meter SELECT site AS station FROM placed;
         INSERT INTO meter SELECT station FROM strong;
     """)
+    remote = '[sources.remote]\ntype = "mqtt"\nhost = "127.0.0.1"\ntopics = [{ filter = "x/#" }]\n'
+    folder.config.write_text(folder.config.read_text() + remote)
     assert main(["check", "-c", str(folder.config)]) == 0
-    assert "OK: 2 rules, 2 views, 1 source, 1 table in 1 file, 1 listener, 1 sink\n" in capsys.readouterr().out
+    assert (
+        "OK: 2 rules, 2 views, 1 source, 1 table in 1 file, 1 listener, 1 remote source, 1 sink\n"
+        in capsys.readouterr().out
+    )
 
 
 def test_check_lists_every_mistake_of_configuration_and_rules(folder: Folder, capsys: Capture) -> None:
