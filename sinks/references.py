@@ -1,5 +1,7 @@
 """Which columns the texts of a sink's settings name, and whether any rule yields them: one check for all sinks.
 
+A placeholder that is not closed is literal text to a template, and a mistake too.
+
 A template that names a column which no rule of the sink selects would give ``undefined`` with every row; that is a
 mistake, and found before the first one. Where some rules yield it and others do not, ``undefined`` is what is wanted.
 """
@@ -44,7 +46,11 @@ def unknown_columns(sink: type[Sink], config: msgspec.Struct, schemas: Sequence[
         if value == defaults[setting]:
             continue
         for path, text in _texts(value, (setting,)):
-            for placeholder in Template(text).names:
+            template = Template(text)
+            if template.unclosed:
+                hint = "add the }, or write ${$}{ for these two characters"
+                found.append(Unknown(path, "has a ${ that is not closed", hint))
+            for placeholder in template.names:
                 column = placeholder if placeholder in names else placeholder.partition(".")[0]
                 if problem := unknown(column, schemas):
                     found.append(Unknown(path, *problem))

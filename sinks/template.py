@@ -63,10 +63,12 @@ def _step(value: Any, key: str) -> Any:
 
 
 class Template:
-    """A parsed text; ``constant`` is its text where it has no placeholder, else None."""
+    """A parsed text; ``constant`` is its text where it has no placeholder, else None. ``unclosed``: it has a ``${``
+    that begins none."""
 
     def __init__(self, text: str) -> None:
         self.text = text
+        self.unclosed = "${" in _PLACEHOLDER.sub(" ", text)
         self._parts: list[bytes | str] = []  # literal bytes, or the name in a placeholder
         end = 0
         for found in _PLACEHOLDER.finditer(text):

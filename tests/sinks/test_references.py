@@ -51,9 +51,16 @@ def test_every_template_is_looked_into(sink: type[Sink], config: dict[str, Any],
 
 
 def test_what_is_no_mistake() -> None:
-    config = {"topic": "${station}/${kw.x}/${a.b}/${rare}/${$}{zzz}/${}", "payload": "${kw"}
+    config = {"topic": "${station}/${kw.x}/${a.b}/${rare}/${$}{zzz}/${}", "payload": "${$}{kw $ { } $${kw}{"}
     assert found(MqttSink, config, ONE, OTHER) == []  # qos and retain default to columns that need not be there
     assert found(MqttSink, {"topic": "${station}/${rare}"}) == []  # no rule yet
+
+
+@pytest.mark.parametrize("text", ["x/${station", "${station}/${kw", "${ station {}"])
+def test_a_placeholder_that_is_not_closed(text: str) -> None:
+    assert found(MqttSink, {"topic": text}) == [
+        ("topic", "has a ${ that is not closed", "add the }, or write ${$}{ for these two characters")
+    ]
 
 
 def test_all_at_once_and_each_once() -> None:
