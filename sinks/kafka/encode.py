@@ -15,6 +15,8 @@ from sinks.template import NullableRenderer, Template
 
 Encode = Callable[[Row], Record]
 _TOPIC: Final = re.compile(r"(?!\.{1,2}$)[a-zA-Z0-9._-]{1,249}").fullmatch
+_MAX_TIME: Final = 2**63 - 1
+_MAX_PARTITION: Final = 2**31 - 1
 _NO_TOPIC: Final = "is no name of a topic (1 to 249 letters, digits, '.', '_' and '-')"
 
 
@@ -84,9 +86,9 @@ def _timestamp(column: str | None, schema: Schema) -> Callable[[Row], int]:
     per_milli = 1_000 if schema.types[index] is Type.TIMESTAMP else 1
 
     def timestamp(row: Row) -> int:
-        number = _number(row[index], column, 0)
-        if number < 0:
-            raise PayloadError(f"column {column!r} is before 1970", "kafka")
+        number = _number(row[index], 0, _MAX_TIME)
+        if number is None:
+            raise PayloadError(f"column {column!r} is no time, in milliseconds since 1970: {row[index]!r:.40}", "kafka")
         return number // per_milli
 
     return timestamp
@@ -96,16 +98,24 @@ def _partition(column: str | None, schema: Schema) -> Callable[[Row], int]:
     if column is None or column not in schema.names:
         return lambda _: -1
     index = schema.names.index(column)
-    return lambda row: _number(row[index], column, -1)
+
+    def partition(row: Row) -> int:
+        number = _number(row[index], -1, _MAX_PARTITION)
+        if number is None:
+            raise PayloadError(f"column {column!r} is no partition, a whole number from 0: {row[index]!r:.40}", "kafka")
+        return number
+
+    return partition
 
 
-def _number(value: Any, column: str, absent: int) -> int:
+def _number(value: Any, absent: int, most: int) -> int | None:
+    """The whole number from 0 to ``most`` that ``value`` is, ``absent`` where there is none; None for anything else."""
     if value is None or value is MISSING:
         return absent
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    if isinstance(value, bool) or not isinstance(value, int) or not -1 < value < 2**63:
-        raise PayloadError(f"column {column!r} is no number of the kind: {value!r:.40}", "kafka")
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= most:
+        return None
     return value
 
 

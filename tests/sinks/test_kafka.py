@@ -73,10 +73,13 @@ def test_a_row_as_a_record(table: dict[str, Any], row: Row, expected: Any) -> No
         ({"topic": "${station}"}, ("..", 1, 0, 0), "is no name of a topic"),
         ({"topic": "m ${station}"}, ("cp/1", 1, 0, 0), "'m cp/1' is no name of a topic"),
         ({"topic": "${station}"}, ("a" * 250, 1, 0, 0), "is no name of a topic"),
-        ({"partition": "part"}, ("a", 1, 0, "two"), "column 'part' is no number"),
-        ({"partition": "part"}, ("a", 1, 0, -1), "column 'part' is no number"),
-        ({"timestamp": "kw"}, ("a", True, 0, 0), "column 'kw' is no number"),
-        ({"timestamp": "at"}, ("a", 1, -5, 0), "column 'at' is no number"),
+        ({"partition": "part"}, ("a", 1, 0, "two"), "column 'part' is no partition, a whole number from 0: 'two'"),
+        ({"partition": "part"}, ("a", 1, 0, -1), "column 'part' is no partition"),
+        ({"partition": "part"}, ("a", 1, 0, 2**31), "column 'part' is no partition"),
+        ({"timestamp": "kw"}, ("a", True, 0, 0), "column 'kw' is no time, in milliseconds since 1970: True"),
+        ({"timestamp": "kw"}, ("a", 2**63, 0, 0), "column 'kw' is no time"),
+        ({"timestamp": "kw"}, ("a", "2026-01-01", 0, 0), "column 'kw' is no time"),
+        ({"timestamp": "at"}, ("a", 1, -5_000, 0), "column 'at' is no time"),
     ],
 )
 def test_a_row_that_can_be_no_record(table: dict[str, Any], row: Row, reason: str) -> None:
