@@ -21,7 +21,7 @@ from typing import Any, Final
 import msgspec
 
 from connections.tls import reason_of
-from core.errors import Unavailable
+from core.errors import ConfigError, Unavailable
 from core.settings import MASK, Secret
 
 _TIMEOUT: Final = 10.0
@@ -44,6 +44,25 @@ class ClientCredentials(msgspec.Struct, forbid_unknown_fields=True, kw_only=True
     """What the token shall be good for, where the authorization server wants to know."""
     audience: str | None = None
     """Sent along where the authorization server wants it."""
+
+
+def check_credentials(settings: ClientCredentials, path: str) -> None:
+    """ConfigError below ``path`` for credentials that nothing can be got with."""
+    try:
+        url = urllib.parse.urlsplit(settings.token_url)
+        usable = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise ConfigError("not a URL like 'https://example.com/token'", path=f"{path}.token_url")
+    if "@" in url.netloc:
+        raise ConfigError(
+            "holds credentials, which would be shown", path=f"{path}.token_url", hint="use client_id and client_secret"
+        )
+    try:
+        settings.client_secret.reveal()
+    except ValueError as error:
+        raise ConfigError(str(error), path=f"{path}.client_secret") from None
 
 
 class Token(msgspec.Struct, frozen=True):

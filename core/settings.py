@@ -73,7 +73,7 @@ class Size(int):
         return cls(_parse(text, _SIZE_UNITS, "1GiB"))
 
     def __str__(self) -> str:
-        for unit in ("TiB", "GiB", "MiB", "KiB"):
+        for unit in ("TiB", "GiB", "MiB", "KiB", "GB", "MB", "kB"):
             if self and self % _SIZE_UNITS[unit] == 0:
                 return f"{self // _SIZE_UNITS[unit]}{unit}"
         return f"{int(self)}B"

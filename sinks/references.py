@@ -32,6 +32,9 @@ def unknown(column: str, schemas: Collection[Schema]) -> tuple[str, str] | None:
     names = dict.fromkeys(name for schema in schemas for name in schema.names)
     if not names or column in names:
         return None
+    bare = column[2:-1] if column.startswith("${") and column.endswith("}") else ""
+    if bare in names:
+        return f"{column!r} is no name of a column", f"it stands here alone: {bare!r}"
     other_case = next((f"did you mean {name!r}?" for name in names if name.casefold() == column.casefold()), None)
     return f"no rule yields {column!r}", other_case or did_you_mean(column, names) or f"they yield {', '.join(names)}"
 

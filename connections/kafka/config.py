@@ -10,7 +10,7 @@ from connections.oauth import ClientCredentials
 from connections.tls import TlsSettings
 from core.clock import SECOND
 from core.errors import ConfigError
-from core.settings import Duration, Secret
+from core.settings import Duration, Secret, Size
 
 DriverName = Literal["auto", "confluent", "kafka-python"]
 Compression = Literal["none", "gzip", "snappy", "lz4", "zstd"]
@@ -86,8 +86,8 @@ class ProducerSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True,
     """A repetition after a lost answer does not double a record, and order is kept; needs ``acks = "all"``."""
     compression: Compression = "none"
     """Of the batches on the wire and on the brokers' disks. kafka-python needs the package of that name."""
-    max_message: int = 1_000_000
-    """Larger records (bytes, before compression) are rejected without asking; the broker has a limit of its own."""
+    max_message: Size = Size(1_000_000)
+    """Larger records (before compression) are rejected without asking; the broker has a limit of its own."""
     delivery_timeout: Duration | None = None
     """How long the driver tries on its own before rows are produced anew, which may double them: without it as long as
     it takes. With ``exactly_once`` the limit of a transaction (2 minutes), which doubles nothing.

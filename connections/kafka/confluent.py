@@ -62,7 +62,7 @@ def client_settings(
     config: KafkaConfig, tls: TlsSettings | None, base_dir: Path, tokens: TokenSource | None
 ) -> dict[str, Any]:
     """The settings that every client of the cluster has; ConfigError for secrets that cannot be read."""
-    answer = max(config.request_timeout // MILLISECOND, 10)
+    answer = config.request_timeout // MILLISECOND
     settings: dict[str, Any] = {
         "socket.keepalive.enable": True,
         "reconnect.backoff.max.ms": 2_000,
@@ -151,7 +151,7 @@ class ConfluentProducer(Producer):
         self._reports: list[partial[None]] = []  # of each position, made once
         self._said = _Said()
         self._seconds = client["socket.timeout.ms"] / 1_000
-        self._too_large = Failure(OWN_LIMIT, f"{settings.max_message} bytes")
+        self._too_large = Failure(OWN_LIMIT, str(settings.max_message))
         options: dict[str, Any] = {
             # A batch is complete when it comes: nothing is gained by waiting for more.
             "linger.ms": 1,
@@ -162,7 +162,7 @@ class ConfluentProducer(Producer):
             # Without sequence numbers a repetition could overtake what was sent after it.
             "max.in.flight.requests.per.connection": 5 if settings.idempotence else 1,
             "compression.type": settings.compression,
-            "message.max.bytes": settings.max_message,
+            "message.max.bytes": int(settings.max_message),
             "delivery.report.only.error": True,
             "partitioner": "murmur2_random",
             "error_cb": self._said,
@@ -178,7 +178,7 @@ class ConfluentProducer(Producer):
         try:
             self._producer: Any = ck.Producer(options)
         except ck.KafkaException as error:
-            raise Unavailable(f"the producer cannot be made: {error.args[0].str()}") from None
+            raise Unavailable(f"the producer cannot be made: {error.args[0].str().strip()}") from None
         if transactional_id is not None:
             try:
                 # It also waits for what a predecessor has left open.
@@ -273,7 +273,7 @@ class ConfluentAdmin(Admin):
         try:
             self._client: Any = AdminClient({**client, "error_cb": self._said, "logger": _quiet})  # type: ignore[dict-item]
         except ck.KafkaException as error:
-            raise Unavailable(f"the client cannot be made: {error.args[0].str()}") from None
+            raise Unavailable(f"the client cannot be made: {error.args[0].str().strip()}") from None
 
     def _answer(self, future: concurrent.futures.Future[Any]) -> Any:
         """What ``future`` brings; Unavailable, with the reason, as soon as it is known that no broker is there."""

@@ -5,6 +5,7 @@ Sinks share the settings; each has a producer of its own, because what waits in 
 
 from __future__ import annotations
 
+import re
 from importlib.util import find_spec
 from typing import Any, ClassVar, Final
 
@@ -12,13 +13,29 @@ from connections.base import Connection, ConnectionContext
 from connections.kafka.config import KafkaConfig, OauthBearer, ProducerSettings
 from connections.kafka.driver import Admin, Producer
 from connections.kafka.options import check_options
-from connections.oauth import TokenSource
-from connections.tls import chosen
+from connections.oauth import TokenSource, check_credentials
+from connections.tls import chosen, make_context
 from connections.worker import Worker
+from core.clock import MILLISECOND
 from core.errors import ConfigError
 from core.registry import require_driver
+from core.settings import Duration
 
 _MODULES: Final = {"confluent": ("confluent_kafka", "kafka"), "kafka-python": ("kafka", "kafka-python")}
+
+
+_SERVER: Final = re.compile(r"(?:[^\s:/,@\[\]]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?").fullmatch
+_LEAST_TIMEOUT: Final = Duration(100 * MILLISECOND)
+
+
+def _check_servers(servers: list[str]) -> None:
+    if not servers:
+        raise ConfigError("needs at least one broker", path="bootstrap_servers", hint='["kafka:9092"]')
+    for server in servers:
+        found = _SERVER(server)
+        if found is None or not 0 < int(found[1] or 1) < 65_536:
+            hint = '["kafka-1:9092", "kafka-2:9092"]'
+            raise ConfigError(f"expected brokers as 'host:port', got {server!r}", path="bootstrap_servers", hint=hint)
 
 
 class KafkaConnection(Connection):
@@ -29,12 +46,18 @@ class KafkaConnection(Connection):
 
     def __init__(self, config: KafkaConfig, context: ConnectionContext) -> None:
         super().__init__(config, context)
-        if not config.bootstrap_servers:
-            raise ConfigError("needs at least one broker", path="bootstrap_servers", hint='["kafka:9092"]')
+        _check_servers(config.bootstrap_servers)
+        if config.request_timeout < _LEAST_TIMEOUT:
+            raise ConfigError(f"must be at least {_LEAST_TIMEOUT}", path="request_timeout")
         check_options(config.driver_options, config.driver)
         self.driver = self._driver(config.driver)
         tls = chosen(config.tls)
-        tokens = self._tokens = TokenSource(config.sasl) if isinstance(config.sasl, OauthBearer) else None
+        if tls is not None:  # whatever the driver makes of the files, what is wrong with them is told in the same words
+            make_context(tls, context.base_dir)
+        tokens = self._tokens = None
+        if isinstance(config.sasl, OauthBearer):
+            check_credentials(config.sasl, "sasl")
+            tokens = self._tokens = TokenSource(config.sasl)
         self._adapter: Any
         if self.driver == "confluent":
             from connections.kafka import confluent

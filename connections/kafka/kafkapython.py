@@ -63,9 +63,9 @@ def client_settings(
         **_known(config.driver_options),
         "bootstrap_servers": list(config.bootstrap_servers),
         "client_id": config.client_id,
-        "request_timeout_ms": max(config.request_timeout // MILLISECOND, 10),
+        "request_timeout_ms": config.request_timeout // MILLISECOND,
         "security_protocol": security_protocol(config),
-        "bootstrap_timeout_ms": max(config.request_timeout // MILLISECOND, 10),
+        "bootstrap_timeout_ms": config.request_timeout // MILLISECOND,
     }
     if tls is not None:
         settings["ssl_context"] = make_context(tls, base_dir)
@@ -105,7 +105,7 @@ class KafkaPythonProducer(Producer):
         self._sent = 0
         self._client = client
         self._broken = False
-        self._too_large = Failure(OWN_LIMIT, f"{settings.max_message} bytes")
+        self._too_large = Failure(OWN_LIMIT, str(settings.max_message))
         self._options: dict[str, Any] = {
             "linger_ms": 1,
             "batch_size": 1 << 18,
@@ -115,7 +115,7 @@ class KafkaPythonProducer(Producer):
             # Without sequence numbers a repetition could overtake what was sent after it.
             "max_in_flight_requests_per_connection": 5 if settings.idempotence else 1,
             "compression_type": None if settings.compression == "none" else settings.compression,
-            "max_request_size": settings.max_message,
+            "max_request_size": int(settings.max_message),
             "max_block_ms": client["request_timeout_ms"],
             "metrics_enabled": False,
         }

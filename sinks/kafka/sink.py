@@ -14,6 +14,7 @@ from connections.kafka.connection import KafkaConnection
 from connections.worker import Worker
 from core.errors import ConfigError, Rejected, Unavailable
 from core.message import Batch
+from core.settings import Size
 from sinks.base import Sink, SinkContext
 from sinks.kafka.config import Config as KafkaSinkConfig
 from sinks.kafka.encode import Encoder
@@ -22,6 +23,9 @@ from sinks.references import unknown
 
 _CLOSING: Final = 2.0
 """Seconds that a close waits for what a driver is busy with; after that it ends in its own time."""
+
+_LEAST_MESSAGE: Final = Size(1_000)
+_MOST_MESSAGE: Final = Size(1_000_000_000)
 
 
 class KafkaSink(Sink):
@@ -50,6 +54,8 @@ class KafkaSink(Sink):
             raise ConfigError("exactly_once needs idempotence", path="idempotence")
         if config.transactional_id is not None and not config.exactly_once:
             raise ConfigError("is of use with exactly_once = true only", path="transactional_id")
+        if not _LEAST_MESSAGE <= config.max_message <= _MOST_MESSAGE:
+            raise ConfigError(f"must be {_LEAST_MESSAGE} to {_MOST_MESSAGE}", path="max_message")
         limit, answer = config.delivery_timeout, self._connection.config.request_timeout
         if limit is not None and limit <= answer:
             raise ConfigError(f"must be longer than request_timeout ({answer})", path="delivery_timeout")

@@ -77,7 +77,8 @@ def test_quantities_are_written_as_they_are_read(number: int) -> None:
 
 def test_quantities_are_written_shortly() -> None:
     assert [str(Duration(number)) for number in (0, 1, 90 * SECOND, 3_600 * SECOND)] == ["0ns", "1ns", "90s", "1h"]
-    assert [str(Size(number)) for number in (0, 1_000, 1 << 20)] == ["0B", "1000B", "1MiB"]
+    sizes = [str(Size(number)) for number in (0, 999, 1_000, 5_000_000, 1 << 20)]
+    assert sizes == ["0B", "999B", "1kB", "5MB", "1MiB"]
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,7 @@ def record(row: Row, **table: Any) -> Any:
 
 
 ROW = ("cp1", 7.5, 1_500_000, 2)
+OAUTH = {"mechanism": "OAUTHBEARER", "token_url": "https://idp/token", "client_id": "c", "client_secret": "s"}
 
 
 @pytest.mark.parametrize(
@@ -105,10 +106,13 @@ def test_bad_rows_leave_the_others() -> None:
         ({"exactly_once": True, "idempotence": False}, "idempotence", "exactly_once needs idempotence"),
         ({"transactional_id": "x"}, "transactional_id", "exactly_once = true only"),
         ({"timestamp": "ts"}, "timestamp", "no rule yields 'ts'"),
+        ({"timestamp": "${at}"}, "timestamp", r"'\${at}' is no name of a column .it stands here alone: 'at'"),
         ({"partition": "statoin"}, "partition", "no rule yields 'statoin'"),
         ({"topic": ""}, "topic", "is no name of a topic"),
         ({"topic": "no topic!"}, "topic", "is no name of a topic"),
         ({"delivery_timeout": "10s"}, "delivery_timeout", "must be longer than request_timeout"),
+        ({"max_message": "999B"}, "max_message", "must be 1kB to 1GB"),
+        ({"max_message": "2GB"}, "max_message", "must be 1kB to 1GB"),
     ],
 )
 def test_settings_that_contradict_one_another(table: dict[str, Any], path: str, message: str) -> None:
@@ -121,15 +125,40 @@ def test_settings_that_contradict_one_another(table: dict[str, Any], path: str, 
     ("connection", "path"),
     [
         ({"bootstrap_servers": []}, "bootstrap_servers"),
+        ({"bootstrap_servers": ["kafka:9092", "kafka:port"]}, "bootstrap_servers"),
+        ({"bootstrap_servers": ["kafka:0"]}, "bootstrap_servers"),
+        ({"bootstrap_servers": ["kafka:65536"]}, "bootstrap_servers"),
+        ({"bootstrap_servers": ["http://kafka:9092"]}, "bootstrap_servers"),
+        ({"bootstrap_servers": ["kafka-1:9092,kafka-2:9092"]}, "bootstrap_servers"),
+        ({"bootstrap_servers": ["::1:9092"]}, "bootstrap_servers"),
+        ({"request_timeout": "0s"}, "request_timeout"),
         ({"tls": {"ca": "absent.pem"}}, "tls.ca"),
+        ({"tls": {"ca": "no.pem"}}, "tls.ca"),
+        ({"tls": {"cert": "no.pem"}}, "tls.cert"),
+        ({"tls": {"key": "no.pem"}}, "tls.key"),
         ({"sasl": {"mechanism": "PLAIN", "username": "u", "password": {"env": "HEADRACE_ABSENT"}}}, "sasl.password"),
+        ({"sasl": {**OAUTH, "client_secret": {"env": "HEADRACE_ABSENT"}}}, "sasl.client_secret"),
+        ({"sasl": {**OAUTH, "token_url": "idp/token"}}, "sasl.token_url"),
+        ({"sasl": {**OAUTH, "token_url": "https:///token"}}, "sasl.token_url"),
+        ({"sasl": {**OAUTH, "token_url": "https://user:secret@idp/token"}}, "sasl.token_url"),
     ],
 )
 @pytest.mark.parametrize("driver", ["confluent", "kafka-python"])
-def test_connections_that_cannot_be(connection: dict[str, Any], path: str, driver: str) -> None:
+def test_connections_that_cannot_be(
+    connection: dict[str, Any], path: str, driver: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("no.pem").write_text("of no use")
     with pytest.raises(ConfigError) as caught:
         make(METER, driver=driver, connection=connection)
     assert caught.value.path == path
+    assert "secret@" not in str(caught.value)
+
+
+@pytest.mark.parametrize("driver", ["confluent", "kafka-python"])
+def test_addresses_of_brokers(driver: str) -> None:
+    servers = ["kafka", "kafka-1.example:9092", "10.0.0.1:9092", "[::1]:9092", "[fe80::1]"]
+    make(METER, driver=driver, connection={"bootstrap_servers": servers})
 
 
 def test_what_errors_mean() -> None:

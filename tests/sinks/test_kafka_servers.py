@@ -338,12 +338,12 @@ async def test_rows_that_name_absent_topics_may_be_rejected(kafka: Kafka, topic:
 
 
 async def test_our_own_limit_of_a_record(kafka: Kafka, topic: str, driver: str) -> None:
-    sink = make(kafka.bootstrap, driver, topic=topic, max_message=5_000)
+    sink = make(kafka.bootstrap, driver, topic=topic, max_message="5kB")
     with pytest.raises(Rejected) as caught:
         await write(sink, batch((1, "a"), (2, "a" * 6_000)))
     [(index, reason)] = caught.value.rows
     assert index == 1
-    assert "larger than max_message: 5000 bytes" in reason
+    assert "larger than max_message: 5kB" in reason
     assert ids(consume(kafka.bootstrap, topic)) == [1]
 
 
