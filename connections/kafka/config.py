@@ -87,7 +87,8 @@ class ProducerSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True,
     compression: Compression = "none"
     """Of the batches on the wire and on the brokers' disks. kafka-python needs the package of that name."""
     max_message: Size = Size(1_000_000)
-    """Larger records (before compression) are rejected without asking; the broker has a limit of its own."""
+    """Larger records (before compression) are rejected without asking. Where the topic has a lower limit
+    (``max.message.bytes``), set it to that: a broker refuses all records that come with one that is too large, too."""
     delivery_timeout: Duration | None = None
     """How long the driver tries on its own before rows are produced anew, which may double them: without it as long as
     it takes. With ``exactly_once`` the limit of a transaction (2 minutes), which doubles nothing.

@@ -107,18 +107,21 @@ TRANSACTION_TIMEOUT: Final = 120 * SECOND
 """What a transaction may take where ``delivery_timeout`` is not set: brokers want a limit."""
 UNKNOWN_TOPIC: Final = 3
 TOO_LARGE: Final = 10
+INVALID_TOPIC: Final = 17
+NO_PARTITION: Final = -190
 OWN_LIMIT: Final = -10_000
 """No code of Kafka or of a driver: larger than our own ``max_message``."""
 _REJECTED: Final = {
     TOO_LARGE: "larger than the broker takes (max.message.bytes of the topic)",
-    17: "no valid name of a topic",
+    INVALID_TOPIC: "no valid name of a topic",
     18: "larger than a segment of the broker's log",
     32: "a timestamp that the broker does not take",
     87: "refused by the broker's check of records",
     # the drivers' own
-    -190: "there is no such partition",
+    NO_PARTITION: "there is no such partition",
     OWN_LIMIT: "larger than max_message",
 }
+_ALONE: Final = frozenset({UNKNOWN_TOPIC, INVALID_TOPIC, NO_PARTITION, OWN_LIMIT})
 _AUTHORIZATION: Final = {
     29: ("topic", "WRITE and DESCRIBE on it"),
     31: ("cluster", "IDEMPOTENT_WRITE on it, or idempotence = false, and CREATE with create_topic"),
@@ -132,6 +135,11 @@ def rejection(failure: Failure) -> str | None:
     """Why no broker will ever take the record; None where it may be tried again."""
     meaning = _REJECTED.get(failure.code)
     return None if meaning is None else f"{meaning}: {failure.reason}"
+
+
+def refused_together(failure: Failure) -> bool:
+    """Whether the record may have been refused for one that went with it in a request."""
+    return failure.code not in _ALONE
 
 
 def problem(failure: Failure, topic: str = "") -> SinkError:

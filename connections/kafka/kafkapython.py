@@ -18,6 +18,8 @@ from connections.kafka.config import KafkaConfig, OauthBearer, ProducerSettings,
 from connections.kafka.driver import (
     ADMIN_SECONDS,
     CLOSED_AT_ONCE,
+    INVALID_TOPIC,
+    NO_PARTITION,
     OWN_LIMIT,
     TRANSACTION_TIMEOUT,
     UNKNOWN_TOPIC,
@@ -37,8 +39,6 @@ from core.clock import MILLISECOND
 from core.errors import ConfigError, Unavailable
 from core.registry import did_you_mean
 
-_INVALID_TOPIC: Final = 17
-_NO_PARTITION: Final = -190
 _FIRST_TRY: Final = 1.0
 _LAST_TRY: Final = 2.0
 _LOGIN_REFUSED: Final = "the far side closes the connection, as it does where it refuses authentication by sasl"
@@ -108,7 +108,7 @@ class KafkaPythonProducer(Producer):
         self._too_large = Failure(OWN_LIMIT, str(settings.max_message))
         self._options: dict[str, Any] = {
             "linger_ms": 1,
-            "batch_size": 1 << 18,
+            "batch_size": min(1 << 18, int(settings.max_message)),
             **client,
             "acks": {"all": "all", "leader": 1, "none": 0}[settings.acks],
             "enable_idempotence": settings.idempotence,
@@ -172,7 +172,7 @@ class KafkaPythonProducer(Producer):
             except ke.KafkaError as error:
                 self._failed[index] = failure(error)
             except (ValueError, AssertionError) as error:
-                code = _NO_PARTITION if "artition" in str(error) else _INVALID_TOPIC
+                code = NO_PARTITION if "artition" in str(error) else INVALID_TOPIC
                 self._failed[index] = Failure(code, str(error))
             else:
                 pending.append((index, future))

@@ -23,6 +23,7 @@ from connections.kafka.driver import (
     Record,
     TopicSettings,
     problem,
+    refused_together,
     rejection,
 )
 from core.errors import Rejected, SinkError, Unavailable
@@ -56,9 +57,16 @@ class _Flight:
         self.records = records
         self.places = places
         self.dead = dead
+        self.step = len(records)  # so many of them are sent at a time
         self.sent = False
         self.committing = False
         self.done = False
+
+    def go_on(self, left: Collection[int], *, refused: bool) -> None:
+        """Of those that were sent these are left; where they were refused send half as many, else twice."""
+        was = self.step
+        self.step = max(len(left) // 2, 1) if refused else was * 2
+        self.keep([*left, *range(was, len(self.records))])
 
     def keep(self, left: Collection[int]) -> None:
         """Leave only the records at these positions."""
@@ -187,43 +195,36 @@ class Writer:
     # -- without transactions -------------------------------------------------------------------------------------
 
     def _send(self, flight: _Flight, call: Call) -> None:
-        """Records that are refused together are tried one by one: a broker refuses what it got in one request."""
+        """Records that are refused together are tried in halves: a broker refuses what it got in one request."""
         producer = self._ready()
         made = False
         while flight.records:
             if not flight.sent:
-                producer.send(flight.records)
+                producer.send(flight.records[: flight.step])
                 flight.sent = True
             self._wait(producer, call)
             failures = producer.failures()
-            left = sorted(failures)
-            again = [index for index in left if self._rejection(flight, index, failures[index]) is None]
-            topic = flight.records[again[0]][0] if again else ""
-            flight.keep(left)
-            if again:
-                failure = failures[again[0]]
-                if made or not self._make_topics(flight, failure):
-                    raise problem(failure, topic)
+            left = self._bury(flight, failures)
+            again = next((index for index in left if rejection(failures[index]) is None), None)
+            topic = "" if again is None else flight.records[again][0]
+            flight.go_on(left, refused=bool(left) and again is None)
+            if again is not None:
+                if made or not self._make_topics(flight, failures[again]):
+                    raise problem(failures[again], topic)
                 made = True
                 self._close_producer()  # it would go on remembering that they are not there
                 producer = self._ready()
-            elif left:
-                self._isolate(flight, producer, call, failures[left[0]])
 
-    def _isolate(self, flight: _Flight, producer: Producer, call: Call, failure: Failure) -> None:
-        """Send the refused records alone, bury those that are refused alone too, and keep the rest for another time."""
-        alone = len(flight.records) == 1
-        while flight.records:
-            if not alone:
-                producer.send(flight.records[:1])
-                self._wait(producer, call)
-                failure = producer.failures().get(0, Failure(0, ""))
-            reason = self._rejection(flight, 0, failure)
-            if failure.code and reason is None:
-                raise problem(failure, flight.records[0][0])
-            if reason is not None:
-                flight.dead.append((flight.places[0], reason))
-            del flight.records[0], flight.places[0]
+    def _bury(self, flight: _Flight, failures: dict[int, Failure]) -> list[int]:
+        """Bury those that are refused by themselves; the positions of the others that have failed."""
+        left = []
+        for index, failure in sorted(failures.items()):
+            reason = self._rejection(flight, index, failure)
+            if reason is not None and (len(failures) == 1 or not refused_together(failure)):
+                flight.dead.append((flight.places[index], reason))
+            else:
+                left.append(index)
+        return left
 
     # -- with transactions ----------------------------------------------------------------------------------------
 
