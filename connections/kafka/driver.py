@@ -161,7 +161,7 @@ def problem(failure: Failure, topic: str = "") -> SinkError:
     return Unavailable(f"{where}{failure.reason}")
 
 
-_NOISE: Final = re.compile(r"/bootstrap(?=:)|\s*\(after \d+ms in state .*\)$|^\w+://(?=\S+: )|^(Broker|Local): ")
+_NOISE: Final = re.compile(r"/bootstrap(?=:)|^Unable to produce message: (?:Local: )?|\s*\(after \d+ms in state .*\)$|^\w+://(?=\S+: )|^(Broker|Local): ")
 _TRUST: Final = re.compile(r"verify that ssl\.ca\.location is correctly configured.*")
 CLOSED_AT_ONCE: Final = "the far side closes the connection at once; does it want tls or sasl, or other credentials?"
 

@@ -36,7 +36,7 @@ from connections.kafka.pythonclient import Client, failure
 from connections.oauth import TokenSource
 from connections.tls import TlsSettings, make_context
 from core.clock import MILLISECOND
-from core.errors import ConfigError, Unavailable
+from core.errors import ConfigError, SinkError, Unavailable
 from core.registry import did_you_mean
 
 _FIRST_TRY: Final = 1.0
@@ -154,6 +154,7 @@ class KafkaPythonProducer(Producer):
             self._renew()
         send, pending = self._producer.send, self._pending
         blocked: dict[str, Failure] = {}  # topics without metadata: each record would wait anew
+        self._ask_for({record[0] for record in records})
         for index, record in enumerate(records, self._sent):
             topic, key, value, headers, timestamp, partition = record
             if topic in blocked:
@@ -166,7 +167,10 @@ class KafkaPythonProducer(Producer):
                     topic, value, key, headers or None, partition if partition >= 0 else None, timestamp or None
                 )
             except ke.KafkaTimeoutError as error:
-                self._failed[index] = blocked[topic] = self._without_metadata(topic, error)
+                blocked |= self._without_metadata({record[0] for record in records}, error)
+                self._failed[index] = blocked.setdefault(topic, failure(error))
+            except ke.TopicAuthorizationFailedError as error:
+                self._failed[index] = blocked[topic] = failure(error)
             except ke.MessageSizeTooLargeError:
                 self._failed[index] = self._too_large
             except ke.KafkaError as error:
@@ -184,17 +188,26 @@ class KafkaPythonProducer(Producer):
         self._producer = self._made()
         self._broken = False
 
-    def _without_metadata(self, topic: str, error: ke.KafkaError) -> Failure:
-        """Whether the topic is not there or nobody answers: the driver says the same of both."""
+    def _ask_for(self, topics: Collection[str]) -> None:
+        """Have the driver ask for all that it does not know at once, so that they are waited for together."""
+        known = self._producer._metadata.topics()
+        for topic in topics:
+            if topic not in known:
+                self._producer._sender.add_topic(topic)
+
+    def _without_metadata(self, topics: Collection[str], error: ke.KafkaError) -> dict[str, Failure]:
+        """Which of some topics are not there, or that nobody answers: the driver says the same of both."""
+        unknown = [topic for topic in topics if self._producer._metadata.partitions_for_topic(topic) is None]
         try:
             admin = KafkaPythonAdmin(self._client)
             try:
-                absent = admin.absent([topic])
+                absent = admin.absent(unknown)
             finally:
                 admin.close()
-        except Unavailable as reason:
-            return Failure(-1, str(reason))
-        return Failure(UNKNOWN_TOPIC, "it has no metadata") if absent else failure(error)
+        except SinkError as reason:
+            return dict.fromkeys(unknown, Failure(-1, str(reason)))
+        no_metadata = Failure(UNKNOWN_TOPIC, "it has no metadata")
+        return {topic: no_metadata if topic in absent else failure(error) for topic in unknown}
 
     def _check_partition(self, topic: str, partition: int) -> None:
         known = self._producer.partitions_for(topic)

@@ -32,6 +32,7 @@ from confluent_kafka.admin import (  # noqa: E402
     ResourcePatternType,
     ResourceType,
 )
+from kafka import KafkaProducer  # noqa: E402
 
 from tests.sinks.kafka_parts import (  # noqa: E402
     DRIVERS,
@@ -335,6 +336,28 @@ async def test_rows_that_name_absent_topics_may_be_rejected(kafka: Kafka, topic:
         ]
     await sink.close()
     assert ids(consume(kafka.bootstrap, topic)) == [0, 1, 2]
+
+
+async def test_absent_topics_are_found_out_together(
+    kafka: Kafka, topic: str, driver: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each on its own takes ``request_timeout``, and a batch may name many."""
+    waited: list[str] = []
+    wait = KafkaProducer._wait_on_metadata
+
+    def counted(self: Any, name: str, most: float) -> Any:
+        waited.append(name)
+        return wait(self, name, most)
+
+    monkeypatch.setattr(KafkaProducer, "_wait_on_metadata", counted)
+    table = {"topic": "${value}", "unknown_topic": "reject"}
+    sink = make(kafka.bootstrap, driver, {"request_timeout": "1s"}, **table)
+    rows = [(number, topic if number == 5 else f"absent-{number}") for number in range(6)]
+    with pytest.raises(Rejected) as caught:
+        await write(sink, batch(*rows))
+    assert [reason for _, reason in caught.value.rows] == [f"topic absent-{n} does not exist" for n in range(5)]
+    assert ids(consume(kafka.bootstrap, topic)) == [5]
+    assert len(set(waited) - {topic}) <= 1
 
 
 async def test_our_own_limit_of_a_record(kafka: Kafka, topic: str, driver: str) -> None:
