@@ -62,8 +62,9 @@ def check(config_file: str, connect_within: float | None = None) -> int:
     assert rules is not None  # noqa: S101
     assert trial is not None  # noqa: S101
     sys.stdout.write(f"{config_file}: OK: {_summary(config, rules)}\n")
-    unused = [name for name in config.sinks if name not in {target for rule in rules.rules for target in rule.targets}]
-    if unused:
+    fed = {target for rule in rules.rules for target in rule.targets}
+    fed |= {spec.fallback for spec in config.sinks.values() if spec.fallback is not None}
+    if unused := [name for name in config.sinks if name not in fed]:
         sys.stdout.write(f"no rule writes to: {', '.join(unused)}\n")
     users: list[SourceSpec | SinkSpec] = [*config.sources.values(), *config.sinks.values()]
     used = {spec.connection.name for spec in users if spec.connection is not None}

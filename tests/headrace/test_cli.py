@@ -104,6 +104,13 @@ def test_check_names_sinks_that_no_rule_feeds(folder: Folder, capsys: Capture) -
     assert "no rule writes to: spare" in capsys.readouterr().out
 
 
+def test_check_knows_that_a_sink_gets_the_rows_of_another(folder: Folder, capsys: Capture) -> None:
+    folder.replace('table = "meter"', 'table = "meter"\non_unavailable = { sink = "spare" }')
+    folder.config.write_text(folder.config.read_text() + '[sinks.spare]\ntype = "null"\n[sinks.own]\ntype = "null"\n')
+    assert main(["check", "-c", str(folder.config)]) == 0
+    assert "no rule writes to: own\n" in capsys.readouterr().out
+
+
 def test_check_without_a_file(tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(["check"]) == 1
