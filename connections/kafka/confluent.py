@@ -195,7 +195,7 @@ class ConfluentProducer(Producer):
                 try:
                     produce(topic, value, key, partition, reports[index], None, timestamp, headers)
                 except BufferError:
-                    self._producer.poll(_ALL_QUEUED)
+                    self._poll(_ALL_QUEUED)
                 except ck.KafkaException as error:
                     failure = _failure(error.args[0])
                     self._failed[index] = self._too_large if failure.code == TOO_LARGE else failure
@@ -228,12 +228,17 @@ class ConfluentProducer(Producer):
     def trouble(self, since: float) -> str | None:
         return self._said.reason if self._said.at >= since else None
 
+    def _poll(self, seconds: float) -> None:
+        """Hear what the driver has to say; a fatal error, raised here as well, is for whoever asks for more."""
+        with contextlib.suppress(ck.KafkaException):
+            self._producer.poll(seconds)
+
     def _call(self, function: Any, *arguments: Any) -> None:
         begun = time.monotonic()
         try:
             function(*arguments)
         except ck.KafkaException as error:
-            self._producer.poll(0)
+            self._poll(0)
             if error.args[0].retriable():
                 raise Unavailable(self.trouble(begun) or "no answer in time") from None
             raise _sink_error(error) from None
@@ -248,7 +253,7 @@ class ConfluentProducer(Producer):
         except ck.KafkaException as error:
             failure = _failure(error.args[0])
             if error.args[0].retriable():
-                self._producer.poll(0)
+                self._poll(0)
                 raise OutcomeUnknown(self.trouble(begun) or f"a commit was not answered within {_COMMIT:g}s") from None
             raise problem(failure) from None
 

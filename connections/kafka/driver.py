@@ -128,6 +128,7 @@ _AUTHORIZATION: Final = {
     53: ("transactional id", "WRITE and DESCRIBE on it"),
 }
 _FENCED: Final = frozenset({90, 47, -144})
+_TRANSACTION_TOO_LONG: Final = 50  # INVALID_TRANSACTION_TIMEOUT
 _THROTTLED: Final = frozenset({89})  # THROTTLING_QUOTA_EXCEEDED
 
 
@@ -154,6 +155,8 @@ def problem(failure: Failure, topic: str = "") -> SinkError:
         return Unavailable(
             f"another producer has taken over its transactional_id; each sink needs one: {failure.reason}"
         )
+    if failure.code == _TRANSACTION_TOO_LONG:
+        return Unavailable("delivery_timeout is longer than the brokers allow (transaction.max.timeout.ms): shorten it")
     if failure.code in _THROTTLED:
         return Throttled(f"{where}{failure.reason}")
     if failure.code in _REJECTED:
@@ -161,7 +164,10 @@ def problem(failure: Failure, topic: str = "") -> SinkError:
     return Unavailable(f"{where}{failure.reason}")
 
 
-_NOISE: Final = re.compile(r"/bootstrap(?=:)|^Unable to produce message: (?:Local: )?|\s*\(after \d+ms in state .*\)$|^\w+://(?=\S+: )|^(Broker|Local): ")
+_NOISE: Final = re.compile(
+    r"/bootstrap(?=:)|\s*\(after \d+ms in state .*\)$|^\w+://(?=\S+: )"
+    r"|^(?:Unable to produce message: )?(?:Broker|Local): "
+)
 _TRUST: Final = re.compile(r"verify that ssl\.ca\.location is correctly configured.*")
 CLOSED_AT_ONCE: Final = "the far side closes the connection at once; does it want tls or sasl, or other credentials?"
 

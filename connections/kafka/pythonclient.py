@@ -22,6 +22,7 @@ from connections.kafka.driver import CLOSED_AT_ONCE, TOO_LARGE, UNKNOWN_TOPIC, F
 _LOST: Final = "%s: Connection lost: %s"
 _KEPT: Final = 8
 _SERVER_SAYS: Final = re.compile(r"error_message=(?:'([^']+)'|\"([^\"]+)\")").search
+_CODED: Final = re.compile(r"\[Error (\d+)\]").search
 _TIMED_OUT: Final = re.compile(r"Request timed out after (\d+) ms").search
 
 
@@ -101,6 +102,8 @@ def _told(error: Any) -> str:
 def failure(error: BaseException) -> Failure:
     """An error of the driver by Kafka's code, with what the broker or the driver says in words."""
     code = getattr(error, "errno", None)
+    if code is None and (wrapped := _CODED(str(error))):
+        code = int(wrapped[1])
     if isinstance(error, ke.MessageSizeTooLargeError):
         code = TOO_LARGE
     elif isinstance(error, ke.UnknownTopicOrPartitionError):

@@ -205,6 +205,7 @@ def test_driver_options_that_cannot_be(driver: str, options: dict[str, Any], mes
         ),
         ("sasl_ssl://kafka:9093/bootstrap: SASL authentication error: no", "kafka:9093: SASL authentication error: no"),
         ("Broker: Message size too large", "Message size too large"),
+        ("Unable to produce message: Local: Unknown partition", "Unknown partition"),
     ],
 )
 def test_what_drivers_say_is_told_without_noise(text: str, expected: str) -> None:

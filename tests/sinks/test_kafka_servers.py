@@ -298,6 +298,13 @@ async def test_many_bad_records_do_not_keep_a_transaction_from_the_others(kafka:
     assert sorted(ids(consume(kafka.bootstrap, name))) == [number for number in range(16) if number not in (3, 4, 11)]
 
 
+async def test_a_transaction_may_not_take_longer_than_brokers_allow(kafka: Kafka, topic: str, driver: str) -> None:
+    sink = make(kafka.bootstrap, driver, topic=topic, exactly_once=True, delivery_timeout="1h")
+    with pytest.raises(Unavailable, match=r"delivery_timeout is longer than .* \(transaction\.max\.timeout\.ms\)"):
+        await sink.open()
+    await sink.close()
+
+
 async def test_check_tells_of_the_cluster_and_of_the_topic(kafka: Kafka, topic: str, driver: str) -> None:
     sink: Any = make(kafka.bootstrap, driver, topic=topic)
     await sink.check()
