@@ -168,10 +168,22 @@ _NOISE: Final = re.compile(
     r"/bootstrap(?=:)|\s*\(after \d+ms in state .*\)$|^\w+://(?=\S+: )"
     r"|^(?:Unable to produce message: )?(?:Broker|Local): "
 )
-_TRUST: Final = re.compile(r"verify that ssl\.ca\.location is correctly configured.*")
 CLOSED_AT_ONCE: Final = "the far side closes the connection at once; does it want tls or sasl, or other credentials?"
 
 
+NO_TLS: Final = "the far side ends the TLS handshake; perhaps it does not speak tls on this port"
+NO_SASL: Final = "the far side wants no sasl here"
+NAME_AUTHORITY: Final = "name its authority in tls.ca"
+_IN_OUR_WORDS: Final = (
+    (re.compile(r"verify that ssl\.ca\.location is correctly configured.*"), NAME_AUTHORITY),
+    (re.compile(r"SSL handshake failed: Disconnected.*"), NO_TLS),
+    (re.compile(r"SASL \S+ mechanism handshake failed: .*not valid in current SASL state.*"), NO_SASL),
+)
+
+
 def plain(text: str) -> str:
-    """What a driver says, without what only its authors need and with our names of settings."""
-    return _TRUST.sub("name its authority in tls.ca", _NOISE.sub("", text))
+    """What librdkafka says, without what only its authors need and with our names of settings."""
+    text = _NOISE.sub("", text)
+    for pattern, words in _IN_OUR_WORDS:
+        text = pattern.sub(words, text)
+    return text

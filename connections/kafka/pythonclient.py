@@ -17,11 +17,20 @@ from typing import Any, Final, NamedTuple
 from kafka import errors as ke
 from kafka.net.compat import KafkaNetClient
 
-from connections.kafka.driver import CLOSED_AT_ONCE, TOO_LARGE, UNKNOWN_TOPIC, Failure
+from connections.kafka.driver import (
+    CLOSED_AT_ONCE,
+    NAME_AUTHORITY,
+    NO_SASL,
+    NO_TLS,
+    TOO_LARGE,
+    UNKNOWN_TOPIC,
+    Failure,
+)
 
 _LOST: Final = "%s: Connection lost: %s"
 _KEPT: Final = 8
 _SERVER_SAYS: Final = re.compile(r"error_message=(?:'([^']+)'|\"([^\"]+)\")").search
+_HANDSHAKE: Final = re.compile(r"^Handshake failed: \[[^]]*\] | \(_ssl\.c:\d+\)")
 _CODED: Final = re.compile(r"\[Error (\d+)\]").search
 _TIMED_OUT: Final = re.compile(r"Request timed out after (\d+) ms").search
 
@@ -95,7 +104,12 @@ def _told(error: Any) -> str:
     if "ECONNREFUSED" in text:
         return "connection refused"
     if isinstance(error, ke.IllegalSaslStateError):
-        return "the far side wants no sasl here"
+        return NO_SASL
+    if "UNEXPECTED_EOF_WHILE_READING" in text:
+        return NO_TLS
+    if "CERTIFICATE_VERIFY_FAILED" in text:
+        reason = _HANDSHAKE.sub("", text)
+        return f"{reason}; {NAME_AUTHORITY}" if "issuer" in reason or "self-signed" in reason else reason
     return "its name cannot be resolved" if "DNS" in text else text
 
 
