@@ -292,8 +292,10 @@ class KafkaPythonAdmin(Admin):
                 net.close()
                 if not isinstance(error, ke.KafkaTimeoutError):
                     raise Unavailable(reason or failure(error).reason) from None
-                # Somebody may be slow; and of a refused password the driver often sees the end of the connection alone.
-                unsure = reason is None or (CLOSED_AT_ONCE in reason and tries < _LAST_TRY)
+                # Somebody may be slow, the others too where one is down; and of a refused password the driver often
+                # sees the end of the connection alone.
+                again = tries < _LAST_TRY and reason is not None and (CLOSED_AT_ONCE in reason or len(servers) > 1)
+                unsure = reason is None or again
                 if reason is not None and "sasl_mechanism" in client:
                     reason = reason.replace(CLOSED_AT_ONCE, _LOGIN_REFUSED)
                 tries *= 2

@@ -209,6 +209,8 @@ class Writer:
             topic = "" if again is None else flight.records[again][0]
             flight.go_on(left, refused=bool(left) and again is None)
             if again is not None:
+                if made and failures[again].code == UNKNOWN_TOPIC:
+                    raise Unavailable(f"topic {topic} was just made, and the broker does not know it yet")
                 if made or not self._make_topics(flight, failures[again]):
                     raise problem(failures[again], topic)
                 made = True

@@ -87,6 +87,17 @@ async def test_one_of_several_brokers_is_enough(kafka: Kafka, driver: str) -> No
     assert "brokers 1" in await connect(NOBODY, driver, bootstrap_servers=servers).check()
 
 
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")  # kafka-python leaves what it could not connect
+async def test_a_slow_broker_beside_one_that_is_down(kafka: Kafka, driver: str) -> None:
+    with Proxy(kafka.port) as proxy:
+        proxy.stall()
+        timer = threading.Timer(1.3, proxy.go_on)
+        timer.start()
+        servers = [NOBODY, f"127.0.0.1:{proxy.port}"]
+        assert "brokers 1" in await connect(NOBODY, driver, bootstrap_servers=servers).check()
+        timer.join()
+
+
 async def test_a_cluster_that_is_silent(kafka: Kafka, driver: str) -> None:
     with Proxy(kafka.port) as proxy:
         proxy.stall()
