@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import http.client
+import re
 import ssl
 import threading
 import time
@@ -46,11 +47,15 @@ class ClientCredentials(msgspec.Struct, forbid_unknown_fields=True, kw_only=True
     """Sent along where the authorization server wants it."""
 
 
+_BLANK: Final = re.compile(r"\s").search
+
+
 def check_credentials(settings: ClientCredentials, path: str) -> None:
     """ConfigError below ``path`` for credentials that nothing can be got with."""
     try:
         url = urllib.parse.urlsplit(settings.token_url)
-        usable = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
+        # urlsplit takes blanks in a host for what they are.
+        usable = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0 and not _BLANK(url.netloc)
     except ValueError:
         usable = False
     if not usable:

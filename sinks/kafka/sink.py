@@ -45,6 +45,8 @@ class KafkaSink(Sink):
         if config.exactly_once:
             client = self._connection.config.client_id
             self._transactional_id = config.transactional_id or f"{client}-{context.name}"
+            servers = ", ".join(self._connection.config.bootstrap_servers)
+            self.exclusive = ("transactional_id", f"{self._transactional_id} at {servers}")
         self._line: tuple[Worker, Writer] | None = None
 
     def _check_config(self, config: KafkaSinkConfig) -> None:

@@ -121,6 +121,13 @@ def test_settings_that_contradict_one_another(table: dict[str, Any], path: str, 
     assert caught.value.path == path
 
 
+def test_a_transactional_id_is_for_one_sink() -> None:
+    assert make().exclusive is None
+    own, given = make(exactly_once=True), make(exactly_once=True, transactional_id="x")
+    assert own.exclusive == ("transactional_id", "headrace-out at 127.0.0.1:1")
+    assert given.exclusive == ("transactional_id", "x at 127.0.0.1:1")
+
+
 @pytest.mark.parametrize(
     ("connection", "path"),
     [
@@ -140,6 +147,7 @@ def test_settings_that_contradict_one_another(table: dict[str, Any], path: str, 
         ({"sasl": {**OAUTH, "client_secret": {"env": "HEADRACE_ABSENT"}}}, "sasl.client_secret"),
         ({"sasl": {**OAUTH, "token_url": "idp/token"}}, "sasl.token_url"),
         ({"sasl": {**OAUTH, "token_url": "https:///token"}}, "sasl.token_url"),
+        ({"sasl": {**OAUTH, "token_url": "https://i dp/token"}}, "sasl.token_url"),
         ({"sasl": {**OAUTH, "token_url": "https://user:secret@idp/token"}}, "sasl.token_url"),
     ],
 )
