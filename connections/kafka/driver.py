@@ -176,14 +176,13 @@ NO_SASL: Final = "the far side wants no sasl here"
 NAME_AUTHORITY: Final = "name its authority in tls.ca"
 _IN_OUR_WORDS: Final = (
     (re.compile(r"verify that ssl\.ca\.location is correctly configured.*"), NAME_AUTHORITY),
-    (re.compile(r"SSL handshake failed: Disconnected.*"), NO_TLS),
+    (re.compile(r"SSL handshake failed: Disconnected.*|Disconnected\b.* in state SSL_HANDSHAKE\)"), NO_TLS),
     (re.compile(r"SASL \S+ mechanism handshake failed: .*not valid in current SASL state.*"), NO_SASL),
 )
 
 
 def plain(text: str) -> str:
     """What librdkafka says, without what only its authors need and with our names of settings."""
-    text = _NOISE.sub("", text)
     for pattern, words in _IN_OUR_WORDS:
         text = pattern.sub(words, text)
-    return text
+    return _NOISE.sub("", text)

@@ -96,7 +96,7 @@ request_timeout = "1s"
 
 [connections.oauth.sasl]
 mechanism = "OAUTHBEARER"
-token_url = "http://me:{SECRET}@127.0.0.1:1/token"
+token_url = "http://127.0.0.1:1/token"
 client_id = "me"
 client_secret = "{SECRET}" """,
         'topic = "t"',

@@ -11,7 +11,7 @@ import pytest
 from connections.base import ConnectionContext
 from connections.kafka.config import KafkaConfig
 from connections.kafka.connection import KafkaConnection
-from connections.kafka.driver import UNKNOWN_TOPIC, Failure, plain, problem, rejection
+from connections.kafka.driver import NO_TLS, UNKNOWN_TOPIC, Failure, plain, problem, rejection
 from core.errors import ConfigError, PayloadError, Rejected, Throttled, Unavailable
 from core.message import MISSING, Row, Schema, Type
 from core.settings import decode_hook
@@ -214,6 +214,12 @@ def test_driver_options_that_cannot_be(driver: str, options: dict[str, Any], mes
         ("sasl_ssl://kafka:9093/bootstrap: SASL authentication error: no", "kafka:9093: SASL authentication error: no"),
         ("Broker: Message size too large", "Message size too large"),
         ("Unable to produce message: Local: Unknown partition", "Unknown partition"),
+        ("ssl://k:1/bootstrap: Disconnected: closed by peer (after 1ms in state SSL_HANDSHAKE)", f"k:1: {NO_TLS}"),
+        (
+            "ssl://k:1/bootstrap: SSL handshake failed: Disconnected (after 1ms in state SSL_HANDSHAKE)",
+            f"k:1: {NO_TLS}",
+        ),
+        ("ssl://k:1/1: Disconnected: closed by peer (after 9ms in state UP)", "k:1/1: Disconnected: closed by peer"),
     ],
 )
 def test_what_drivers_say_is_told_without_noise(text: str, expected: str) -> None:
