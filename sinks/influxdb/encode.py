@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+import msgspec
+
 from core.errors import ConfigError, PayloadError
 from core.message import MISSING, Row, Schema, Type
 from sinks.encoding import rfc3339
@@ -27,6 +29,20 @@ _Shape = tuple[type, ...]
 _MAX_PREFIXES: Final = 50_000
 _MAX_SHAPES: Final = 32
 _FAST: Final = frozenset({float, int, bool, str})
+_FLOAT_OR_NULL: Final = frozenset({float, type(None)})
+_MANY: Final = 8
+_encode_json: Final = msgspec.json.Encoder().encode
+
+
+def _texts(rows: Sequence[Row], place: int) -> Sequence[str]:
+    """What is at a place of each row as text, where it is a finite float; anything where it is none.
+
+    A JSON encoder writes a list of floats in half the time that ``repr`` takes for them, but for the first few.
+    """
+    values = [row[place] for row in rows]
+    if len(values) >= _MANY and _FLOAT_OR_NULL.issuperset(map(type, values)):
+        return _encode_json(values)[1:-1].decode().split(",")
+    return [repr(value) if value.__class__ is float else "" for value in values]
 
 
 class _Number:
@@ -214,7 +230,13 @@ class _Points:
         for position, (name, _) in enumerate(self._fields):
             scope[f"n{position}"] = f"{',' if position else ''}{name}="
         scope |= {"prefixes": self._prefixes.get, "cached": self._cached_prefix, "measurement": self._measurement}
-        scope |= {"now": self._clock.next, "unlike": self._unlike}
+        scope |= {"now": self._clock.next, "unlike": self._unlike, "texts": _texts, "zip": zip}
+        floats = [index for (_, index), kind in zip(self._fields, shape, strict=True) if kind is float]
+        each = "row"
+        together = "rows"
+        if floats:
+            each = f"row, {', '.join(f't{index}' for index in floats)}"
+            together = f"zip(rows, {', '.join(f'texts(rows, {index})' for index in floats)})"
         elsewhere, at_end = "", ""
         if wide != shape:
             elsewhere = f"        elif {self._branch(wide)}            odd = row\n"
@@ -224,7 +246,7 @@ class _Points:
             f"    lines = []\n"
             f"    add = lines.append\n"
             f"    odd = None\n"
-            f"    for row in rows:\n"
+            f"    for {each} in {together}:\n"
             f"        {', '.join(names)}, = row\n"
             f"        if {self._branch(shape)}"
             f"{elsewhere}"
@@ -268,7 +290,7 @@ class _Points:
         value = f"v{index}"
         is_of = f"{value}.__class__ is {kind.__name__}"
         if kind is float:
-            return [is_of], f"{{{value}!r}}"
+            return [is_of], f"{{t{index}}}"
         if kind is bool:
             return [is_of], f"{{booleans[{value}]}}"  # to format one costs three times as much
         if kind is str:

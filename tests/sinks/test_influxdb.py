@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import time
 from collections.abc import Callable
 from decimal import Decimal
@@ -339,7 +340,32 @@ def test_with_integers_as_floats_one_loop_takes_both(rows: list[Row]) -> None:
         encode(rows[:1])
         patched.setattr(_Points, "_other", lambda _, row: pytest.fail(f"{row} has left the loop"))
         lines = encode(rows)
-    assert lines == [f'm a={float(a)!r},b={float(b)!r},note="{note}" 1000000' for a, b, note, _ in rows]
+    assert [fields_of(line) for line in lines] == [(float(a), float(b)) for a, b, *_ in rows]
+    assert [line[line.index(",note=") :] for line in lines] == [f',note="{note}" 1000000' for _, _, note, _ in rows]
+
+
+def fields_of(line: str) -> tuple[float, ...]:
+    """The numbers of ``m a=1.5,b=2,...``, by the order of a and b; NaN where there is none."""
+    found = dict(re.findall(r"[ ,]([ab])=([^, ]+)", line))
+    return tuple(float(found.get(name, "nan")) for name in "ab")
+
+
+_FLOATS = st.one_of(st.none(), st.floats(), st.sampled_from([1e16, 1e-7, 5e-324, -0.0, 1.7976931348623157e308]))
+
+
+@given(st.lists(st.tuples(_FLOATS, st.one_of(_FLOATS, st.just("a,b"))), min_size=8, max_size=20))
+def test_floats_of_many_rows_are_those_of_each(rows: list[Row]) -> None:
+    schema = Schema(("a", "b", "c", "at"), (Type.ANY,) * 4)
+    settings = {"measurement": "m", "time": "at", "fields": ["a", "b", "c"]}
+    encode = Encoder(msgspec.convert(settings, InfluxdbSink.Config), [schema]).bind(schema)
+    rows = [(*row, 1, 1) for row in rows]
+    encode([(1.5, 2.5, 1, 1)])  # the loop for floats is the one to begin with
+    for row, line in zip(rows, encode(rows), strict=True):
+        finite = [isinstance(value, float) and math.isfinite(value) for value in row[:2]]
+        expected = tuple(value if good else math.nan for value, good in zip(row, finite, strict=False))
+        if row[1] != "a,b":
+            assert repr(fields_of(line)) == repr(expected)
+        assert line.endswith("c=1i 1000000")
 
 
 def test_more_shapes_than_there_are_loops_for() -> None:
