@@ -9,6 +9,7 @@ Generated source has positions and names of ours in it only, never a column's na
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -34,15 +35,17 @@ _MANY: Final = 8
 _encode_json: Final = msgspec.json.Encoder().encode
 
 
-def _texts(rows: Sequence[Row], place: int) -> Sequence[str]:
-    """What is at a place of each row as text, where it is a finite float; anything where it is none.
+def _texts(rows: Sequence[Row], place: int) -> Sequence[str | None]:
+    """What is at a place of each row as text, where it is a finite float; else None.
 
     A JSON encoder writes a list of floats in half the time that ``repr`` takes for them, but for the first few.
     """
     values = [row[place] for row in rows]
     if len(values) >= _MANY and _FLOAT_OR_NULL.issuperset(map(type, values)):
-        return _encode_json(values)[1:-1].decode().split(",")
-    return [repr(value) if value.__class__ is float else "" for value in values]
+        encoded = _encode_json(values)
+        texts = encoded[1:-1].decode().split(",")
+        return [None if text == "null" else text for text in texts] if b"null" in encoded else texts
+    return [repr(value) if value.__class__ is float and math.isfinite(value) else None for value in values]
 
 
 class _Number:
@@ -261,12 +264,14 @@ class _Points:
 
     def _branch(self, shape: _Shape) -> str:
         """A condition, and what is done with a row that meets it."""
-        conditions, numbers, text = [], [], []
+        conditions: list[str] = []
+        numbers: list[str] = []
+        text: list[str] = []
         for position, ((_, index), kind) in enumerate(zip(self._fields, shape, strict=True)):
             own, written = self._of(kind, index)
             conditions += own
             text.append(f"{{n{position}}}{written}")
-            if kind is float or kind is _Number:
+            if kind is _Number:
                 numbers.append(f"v{index}")
         if numbers:
             # The sum is not finite where one of them is not; where it overflows the slow way does no harm.
@@ -290,7 +295,7 @@ class _Points:
         value = f"v{index}"
         is_of = f"{value}.__class__ is {kind.__name__}"
         if kind is float:
-            return [is_of], f"{{t{index}}}"
+            return [f"t{index}"], f"{{t{index}}}"
         if kind is bool:
             return [is_of], f"{{booleans[{value}]}}"  # to format one costs three times as much
         if kind is str:
