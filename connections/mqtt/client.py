@@ -27,6 +27,7 @@ from connections.mqtt.channel import Channel
 from connections.mqtt.config import MqttConfig, words
 from connections.mqtt.driver import OK, Driver, Packed, Properties
 from connections.mqtt.listener import Listener
+from connections.tls import reason_of
 from core.errors import Unavailable
 
 _log = logging.getLogger("headrace.connections.mqtt")
@@ -37,25 +38,13 @@ _WHO_WE_ARE: Final = (0x86, 0x87)
 _users: Final[WeakValueDictionary[tuple[str, int, str], MqttClient]] = WeakValueDictionary()
 """Who of this process has a client id at a broker, from the first connect to the last disconnect."""
 _KEEPALIVE: Final = 0x8D
-_OUR_CERTIFICATE: Final = "to see a certificate of ours (tls.cert and tls.key)"
-_NO_TLS: Final = "; does it speak TLS at this port?"
-_UNKNOWN_AUTHORITY: Final = (18, 19, 20, 21)
-"""OpenSSL's codes for a certificate, or a chain, whose end nobody has said to trust."""
 _NUMBER: Final = re.compile(r"\[Errno (\d+)\]")
 
 
 def _cause(error: Exception) -> str:
     """An error of the network in words."""
     if isinstance(error, ssl.SSLError):
-        reason = error.reason or ""
-        if "CERTIFICATE_REQUIRED" in reason:
-            return f"TLS: it wants {_OUR_CERTIFICATE}"
-        if reason == "WRONG_VERSION_NUMBER":
-            return f"TLS: the answer is none{_NO_TLS}"
-        if isinstance(error, ssl.SSLCertVerificationError) and error.verify_code in _UNKNOWN_AUTHORITY:
-            return f"TLS: {error.verify_message}; tls.ca names whom to trust"
-        detail = getattr(error, "verify_message", None) or reason.replace("_", " ").lower()
-        return f"TLS: {detail or 'handshake failed'}"
+        return reason_of(error)
     if isinstance(error, OSError):
         # Event loops word the same error each in their own way, and asyncio names all addresses that a host has.
         numbers = [error.errno] if error.errno else [int(number) for number in _NUMBER.findall(str(error))]
@@ -129,7 +118,8 @@ class MqttClient:
             except ssl.SSLError as error:
                 raise Unavailable(f"{place}: {_cause(error)}") from None
             except OSError as error:
-                doubt = _NO_TLS if self._tls is not None and isinstance(error, ConnectionResetError) else ""
+                reset = self._tls is not None and isinstance(error, ConnectionResetError)
+                doubt = " (does the port speak TLS?)" if reset else ""
                 raise Unavailable(f"{place} cannot be reached: {_cause(error)}{doubt}") from None
             finally:
                 self._answer = None
@@ -256,8 +246,8 @@ class MqttClient:
         doubt = ""
         if self._tls is None:
             doubt = "; does it want TLS (tls = true)?"
-        elif getattr(self.config.tls, "cert", None) is None and _OUR_CERTIFICATE not in cause:
-            doubt = f"; does it want {_OUR_CERTIFICATE}?"
+        elif getattr(self.config.tls, "cert", None) is None and "tls.cert" not in cause:
+            doubt = "; does it want to see a certificate of ours (see tls.cert and tls.key)?"
         self._gone(f"{self.config.host}:{self.port} ended the connection instead of an answer{cause}{doubt}")
 
     def _gone(self, reason: str, code: int = 0) -> None:
