@@ -9,6 +9,7 @@ from __future__ import annotations
 import concurrent.futures
 import contextlib
 import logging
+import math
 import time
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
@@ -121,9 +122,13 @@ def _failure(error: ck.KafkaError) -> Failure:
 
 
 class _Said:
-    """What the driver has said about brokers (its ``error_cb``): ``reason``, and when it last said something."""
+    """What the driver has said about brokers (its ``error_cb``): ``reason``, and when it last said something.
 
-    def __init__(self) -> None:
+    ``patience`` is the seconds after which it gives up who does not answer, which it does without a word.
+    """
+
+    def __init__(self, patience: float = math.inf) -> None:
+        self._silence = time.monotonic() + patience
         self.reason: str | None = None
         self.at = 0.0
         self.all_down: float | None = None
@@ -134,7 +139,8 @@ class _Said:
             self.reason = plain(error.str())
             return
         # It follows from what was said of each; of a connection that is closed before any answer nothing is.
-        self.reason = self.reason or CLOSED_AT_ONCE
+        if self.reason is None and self.at < self._silence:
+            self.reason = CLOSED_AT_ONCE
         self.all_down = self.all_down or self.at
 
 
@@ -272,9 +278,9 @@ class ConfluentProducer(Producer):
 
 class ConfluentAdmin(Admin):
     def __init__(self, client: Mapping[str, Any]) -> None:
-        self._said = _Said()
         self._servers = client["bootstrap.servers"]
         self._seconds = min(client["socket.timeout.ms"] / 1_000, ADMIN_SECONDS)
+        self._said = _Said(self._seconds)
         try:
             self._client: Any = AdminClient({**client, "error_cb": self._said, "logger": _quiet})  # type: ignore[dict-item]
         except ck.KafkaException as error:

@@ -35,6 +35,7 @@ class Channel(asyncio.Protocol):
         self._congested = False
         self.error: Exception | None = None
         self.ended = False
+        self._leaving = False
         self.closed: asyncio.Future[None] = self._loop.create_future()
 
     # -- the loop's side ------------------------------------------------------------------------------------------
@@ -57,6 +58,8 @@ class Channel(asyncio.Protocol):
                 self._socket.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
 
     def data_received(self, data: bytes) -> None:
+        if self._leaving:
+            return
         self._acknowledge()
         self._received = self._received[self._position :] + data
         self._position = 0
@@ -120,12 +123,12 @@ class Channel(asyncio.Protocol):
                 self._on_flushed()
 
     def close(self) -> None:
-        """End it once what was sent has left."""
+        """Send what is left, and no more. The far side ends it, once it has read that: ended by us with something on
+        its way, it would be reset, and what was sent last be lost. Whoever cannot wait aborts it."""
         self._flush()
+        self._leaving = True
         if self._transport is None:
             self.ended = True
-        else:
-            self._transport.close()
 
     def abort(self) -> None:
         """End it now."""

@@ -106,6 +106,17 @@ async def test_a_cluster_that_is_silent(kafka: Kafka, driver: str) -> None:
             await connect(bootstrap, driver, request_timeout="1s").check()
 
 
+def test_librdkafka_ends_silent_connections_without_a_word() -> None:
+    confluent = pytest.importorskip("connections.kafka.confluent")
+    all_down = confluent.ck.KafkaError(confluent.ck.KafkaError._ALL_BROKERS_DOWN)
+    at_once, late = confluent._Said(60), confluent._Said(0)
+    at_once(all_down)
+    late(all_down)
+    assert "closes the connection at once" in at_once.reason
+    assert late.reason is None
+    assert late.all_down
+
+
 @pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")  # kafka-python closes some when they are collected
 async def test_checks_in_vain_leave_nothing_behind(driver: str, monkeypatch: pytest.MonkeyPatch) -> None:
     log = logging.getLogger("kafka")  # pytest keeps its records, and with them connections

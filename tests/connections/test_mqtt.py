@@ -137,6 +137,35 @@ async def test_what_comes_is_acknowledged_at_once_and_not_after_a_delay() -> Non
     channel.data_received(b"@\x02\x00\x02")  # the socket has been closed meanwhile: no error
 
 
+async def test_what_was_sent_last_is_read_though_the_far_side_is_still_writing() -> None:
+    read = asyncio.get_running_loop().create_future()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await reader.readexactly(2)
+            for _ in range(3):  # a socket that is closed with this on its way answers with a reset
+                writer.write(b"more")
+                await writer.drain()
+                await asyncio.sleep(0.02)
+            read.set_result(await reader.readexactly(5))
+        except OSError as error:
+            read.set_exception(error)
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    channel = Channel(lambda: None, lambda: None)
+    port = server.sockets[0].getsockname()[1]
+    await asyncio.get_running_loop().create_connection(lambda: channel, "127.0.0.1", port)
+    channel.send(b"hi")
+    await asyncio.sleep(0)
+    channel.send(b"there")
+    channel.close()
+    assert await asyncio.wait_for(read, 10) == b"there"
+    await asyncio.wait_for(channel.closed, 10)
+    server.close()
+    await server.wait_closed()
+
+
 class _Answering(asyncio.Protocol):
     """Answers the first packet with given bytes."""
 
