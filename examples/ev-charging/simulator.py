@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import random
 import selectors
 import sys
@@ -175,7 +176,7 @@ class Park:
         self._started = [False] * stations
         self._malformed_at = now + 1.0
         self._overheating_at = now + 1.5
-        self._kept_back_at = now + 1.2
+        self._kept_back_at = math.inf
         self._backlog = self._of_the_cut_off(now - CUT_OFF_SECONDS)
 
     @property
@@ -185,6 +186,8 @@ class Park:
     def advance(self, now: float) -> list[Publication]:
         """Everything that is due at ``now``; an interval that was slept through is not made up for."""
         published, self._backlog = self._backlog, []
+        if published:  # all are connected; what comes after the first readings of now is late
+            self._kept_back_at = now + 1.2
         for index, due in enumerate(self._due):
             if due > now:
                 continue
