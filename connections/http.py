@@ -18,7 +18,7 @@ from yarl import URL
 
 from connections.base import Connection, ConnectionContext
 from connections.http_client import AddressGuard, AddressRefused, Answer, HttpClient, is_http, shown
-from connections.oauth import ClientCredentials, TokenSource, check_credentials
+from connections.oauth import ClientCredentials, TokenSource, check_token_url
 from connections.tls import TlsSettings, chosen, make_context
 from connections.worker import Worker
 from core.clock import SECOND
@@ -100,7 +100,7 @@ class HttpConnection(Connection):
         self._tokens: TokenSource | None = None
         if isinstance(config.auth, Oauth2):
             self._revealed(config.auth.client_secret, "auth.client_secret")
-            check_credentials(config.auth, "auth")
+            check_token_url(config.auth, "auth")
             self._tokens = TokenSource(config.auth, None if tls is None else make_context(tls, context.base_dir))
         self._worker: Worker | None = None
         try:

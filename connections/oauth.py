@@ -50,8 +50,8 @@ class ClientCredentials(msgspec.Struct, forbid_unknown_fields=True, kw_only=True
 _BLANK: Final = re.compile(r"\s").search
 
 
-def check_credentials(settings: ClientCredentials, path: str) -> None:
-    """ConfigError below ``path`` for credentials that nothing can be got with."""
+def check_token_url(settings: ClientCredentials, path: str) -> None:
+    """ConfigError below ``path`` for an address that no token can come from."""
     try:
         url = urllib.parse.urlsplit(settings.token_url)
         # urlsplit takes blanks in a host for what they are.
@@ -64,10 +64,6 @@ def check_credentials(settings: ClientCredentials, path: str) -> None:
         raise ConfigError(
             "holds credentials, which would be shown", path=f"{path}.token_url", hint="use client_id and client_secret"
         )
-    try:
-        settings.client_secret.reveal()
-    except ValueError as error:
-        raise ConfigError(str(error), path=f"{path}.client_secret") from None
 
 
 class Token(msgspec.Struct, frozen=True):

@@ -10,10 +10,10 @@ from importlib.util import find_spec
 from typing import Any, ClassVar, Final
 
 from connections.base import Connection, ConnectionContext
-from connections.kafka.config import KafkaConfig, OauthBearer, ProducerSettings
+from connections.kafka.config import KafkaConfig, OauthBearer, ProducerSettings, revealed
 from connections.kafka.driver import Admin, Producer
 from connections.kafka.options import check_options
-from connections.oauth import TokenSource, check_credentials
+from connections.oauth import TokenSource, check_token_url
 from connections.tls import chosen, make_context
 from connections.worker import Worker
 from core.clock import MILLISECOND
@@ -56,7 +56,8 @@ class KafkaConnection(Connection):
             make_context(tls, context.base_dir)
         tokens = self._tokens = None
         if isinstance(config.sasl, OauthBearer):
-            check_credentials(config.sasl, "sasl")
+            check_token_url(config.sasl, "sasl")
+            revealed(config.sasl.client_secret, "sasl.client_secret")
             tokens = self._tokens = TokenSource(config.sasl)
         self._adapter: Any
         if self.driver == "confluent":

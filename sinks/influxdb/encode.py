@@ -240,15 +240,16 @@ class _Points:
         if floats:
             each = f"row, {', '.join(f't{index}' for index in floats)}"
             together = f"zip(rows, {', '.join(f'texts(rows, {index})' for index in floats)})"
-        elsewhere, at_end = "", ""
+        at_start, elsewhere, at_end = "", "", ""
         if wide != shape:
+            at_start = "    odd = None\n"
             elsewhere = f"        elif {self._branch(wide)}            odd = row\n"
             at_end = "    if odd is not None:\n        unlike(odd)\n"
         source = (
             f"def encode(rows, other):\n"
             f"    lines = []\n"
             f"    add = lines.append\n"
-            f"    odd = None\n"
+            f"{at_start}"
             f"    for {each} in {together}:\n"
             f"        {', '.join(names)}, = row\n"
             f"        if {self._branch(shape)}"
